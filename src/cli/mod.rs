@@ -1,0 +1,224 @@
+//! The command line: arguments, exit codes, and one file per command. The outermost room: prints and exits.
+
+mod doctor;
+mod explain;
+mod get;
+mod log;
+mod plan;
+mod run;
+mod stages;
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Args, CommandFactory, Parser, Subcommand};
+
+use crate::execute::{command, watcher};
+use crate::project::{Project, Unloadable};
+use crate::report::problems;
+
+/// All is done.
+pub const DONE: u8 = 0;
+/// A stage failed.
+pub const STAGE_FAILED: u8 = 1;
+/// The pipeline or the arguments are wrong.
+pub const WRONG_USAGE: u8 = 2;
+/// Something would run (`plan --exit-code`).
+pub const WOULD_RUN: u8 = 5;
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done
+  1  a stage failed
+  2  the pipeline or the arguments are wrong; nothing was run
+  5  something would run (plan --exit-code)
+  101  a bug in pru-flow
+  130, 143  stopped by Ctrl-C or SIGTERM";
+
+const EXAMPLES: &str = "\
+Examples:
+  pru-flow run quickstart                      the built-in example, no data needed
+  pru-flow run pipelines/mnist.yaml --set data.root=DIR
+  pru-flow plan pipelines/paper.yaml           what would run, and why
+  pru-flow explain pipelines/mnist.yaml 'relearn[method=pru,class=3,seed=7]'
+  pru-flow get pipelines/mnist.yaml 'original[seed=7]:model' --to model.safetensors
+  pru-flow stages unlearn/pru                  params, defaults and ports of a stage";
+
+/// Content-cached pipelines for machine-learning experiments.
+#[derive(Parser)]
+#[command(name = "pru-flow", version, about, after_help = EXAMPLES, after_long_help = format!("{EXAMPLES}\n\n{EXIT_CODES}"))]
+struct Cli {
+    /// Say more (-v: cached nodes and notes; -vv: what the engine does).
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    verbose: u8,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run a pipeline: whatever is not in the store yet.
+    #[command(after_help = run::EXAMPLES)]
+    Run(run::RunArgs),
+    /// Show what a run would do, and why; changes nothing.
+    #[command(after_help = plan::EXAMPLES)]
+    Plan(plan::PlanArgs),
+    /// Show field by field what distinguishes a node from the nearest earlier result.
+    #[command(after_help = explain::EXAMPLES)]
+    Explain(explain::ExplainArgs),
+    /// Copy an output of a finished node to a path.
+    #[command(after_help = get::EXAMPLES)]
+    Get(get::GetArgs),
+    /// Print what a node wrote while it ran.
+    #[command(after_help = log::EXAMPLES)]
+    Log(log::LogArgs),
+    /// List the built-in stages, or one with its params and ports.
+    Stages(stages::StagesArgs),
+    /// Check the installation: worker, libtorch, devices, store.
+    Doctor(doctor::DoctorArgs),
+    /// Print completions for a shell.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+    /// Print the man page.
+    Man,
+    #[command(name = watcher::SUBCOMMAND, hide = true)]
+    Watch,
+    #[command(name = command::SUBCOMMAND, hide = true)]
+    Exec {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        words: Vec<OsString>,
+    },
+}
+
+/// A pipeline and what changes it: the same for every command.
+#[derive(Args)]
+struct PipelineArgs {
+    /// The pipeline's file, or `quickstart` for the built-in one.
+    pipeline: PathBuf,
+    /// Change a param: a path into `params:` and a value, as in `relearn.lr=0.002`.
+    #[arg(long = "set", value_name = "PATH=VALUE")]
+    set: Vec<String>,
+    /// Where results are kept [default: .pru-flow in the project's root].
+    #[arg(long, value_name = "DIR", env = "PRU_FLOW_STORE")]
+    store: Option<PathBuf>,
+}
+
+impl PipelineArgs {
+    fn load(&self) -> Result<Project, Exit> {
+        Ok(Project::load(&self.pipeline, &self.set, self.store.as_deref())?)
+    }
+}
+
+/// Why a command ends without having done its work.
+enum Exit {
+    /// A message for stderr, and a code.
+    Message(String, u8),
+    /// Problems of a pipeline: rendered with carets, code 2.
+    Problems(Box<Unloadable>),
+}
+
+impl Exit {
+    fn usage(message: impl Into<String>) -> Self {
+        Self::Message(message.into(), WRONG_USAGE)
+    }
+}
+
+impl From<Box<Unloadable>> for Exit {
+    fn from(unloadable: Box<Unloadable>) -> Self {
+        Self::Problems(unloadable)
+    }
+}
+
+impl From<pru_flow_cache::StoreError> for Exit {
+    fn from(error: pru_flow_cache::StoreError) -> Self {
+        Self::Message(error.to_string(), STAGE_FAILED)
+    }
+}
+
+/// Runs the program.
+#[must_use]
+pub fn main() -> ExitCode {
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    // Before anything else: these two are small processes that the engine itself starts.
+    if let Some(hidden) = hidden(&arguments) {
+        return hidden;
+    }
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // The reader of help may have closed the pipe.
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { WRONG_USAGE } else { DONE });
+        }
+    };
+    start_tracing(cli.verbose);
+    let result = match cli.command {
+        Command::Run(args) => run::run(&args, cli.verbose > 0),
+        Command::Plan(args) => plan::plan(&args),
+        Command::Explain(args) => explain::explain(&args),
+        Command::Get(args) => get::get(&args),
+        Command::Log(args) => log::log(&args),
+        Command::Stages(args) => stages::stages(&args),
+        Command::Doctor(args) => Ok(doctor::doctor(&args)),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "pru-flow", &mut std::io::stdout());
+            Ok(DONE)
+        }
+        Command::Man => man(),
+        Command::Watch | Command::Exec { .. } => Ok(DONE),
+    };
+    match result {
+        Ok(code) => ExitCode::from(code),
+        Err(Exit::Message(message, code)) => {
+            eprintln!("error: {message}");
+            ExitCode::from(code)
+        }
+        Err(Exit::Problems(unloadable)) => {
+            eprint!("{}", problems::render(*unloadable));
+            ExitCode::from(WRONG_USAGE)
+        }
+    }
+}
+
+fn hidden(arguments: &[OsString]) -> Option<ExitCode> {
+    match arguments.get(1)?.to_str()? {
+        watcher::SUBCOMMAND => {
+            watcher::watch();
+            Some(ExitCode::SUCCESS)
+        }
+        command::SUBCOMMAND => Some(ExitCode::from(command::exec(&arguments[2..]))),
+        _ => None,
+    }
+}
+
+fn start_tracing(verbose: u8) {
+    use tracing_subscriber::EnvFilter;
+    let default = if verbose >= 2 { "pru_flow=debug,pru_flow_cache=debug" } else { "warn" };
+    let filter = EnvFilter::try_from_env("PRU_FLOW_LOG").unwrap_or_else(|_| EnvFilter::new(default));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
+}
+
+fn man() -> Result<u8, Exit> {
+    let mut page = Vec::new();
+    clap_mangen::Man::new(Cli::command())
+        .render(&mut page)
+        .map_err(|e| Exit::usage(format!("the man page cannot be made: {e}")))?;
+    print(&page);
+    Ok(DONE)
+}
+
+/// Writes to stdout; a reader that has gone away (`| head`) is no error.
+fn print(bytes: &[u8]) {
+    let mut stdout = std::io::stdout().lock();
+    let _ = stdout.write_all(bytes).and_then(|()| stdout.flush());
+}
+
+/// `path` as it is shortest for a reader in the current folder.
+fn shown(path: &Path) -> String {
+    let current = std::env::current_dir().unwrap_or_default();
+    path.strip_prefix(&current).unwrap_or(path).display().to_string()
+}

@@ -1,0 +1,129 @@
+//! `pru-flow run`.
+
+use std::fs::{self, File};
+use std::path::Path;
+use std::sync::Arc;
+
+use clap::Args;
+
+use super::{DONE, Exit, PipelineArgs, STAGE_FAILED, print, shown};
+use crate::graph::Device;
+use crate::project::{Project, Unloadable};
+use crate::report::Both;
+use crate::report::human::Human;
+use crate::report::json::JsonLines;
+use crate::results;
+use crate::run::{Observer, RunEnd, RunOptions, run as run_nodes};
+
+pub(super) const EXAMPLES: &str = "\
+Examples:
+  pru-flow run quickstart
+  pru-flow run pipelines/mnist.yaml --set data.root=DIR -j 2
+  pru-flow run pipelines/mnist.yaml 'relearn[method=pru]' --set relearn.lr=0.002
+  pru-flow run pipelines/mnist.yaml --json | jq -r 'select(.event == \"node_finished\") | .node'";
+
+#[derive(Args)]
+pub(super) struct RunArgs {
+    #[command(flatten)]
+    pipeline: PipelineArgs,
+    /// Nodes to run, with all they need [default: all]: `relearn`, `relearn[method=pru]`.
+    nodes: Vec<String>,
+    /// Nodes to run at once [default: the number of cores].
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    jobs: Option<u16>,
+    /// Cores to use in all [default: those of the machine].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    cpus: Option<u32>,
+    /// Where stages that compute with libtorch run: auto, cpu, cuda or cuda:0 [default: as the pipeline says].
+    #[arg(long, value_name = "D")]
+    device: Option<Device>,
+    /// After a failure, run what does not depend on it (the default).
+    #[arg(long, overrides_with = "fail_fast")]
+    keep_going: bool,
+    /// After a failure, start nothing more.
+    #[arg(long, overrides_with = "keep_going")]
+    fail_fast: bool,
+    /// Print events as JSON on stdout, one object a line, and nothing else.
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(args: &RunArgs, verbose: bool) -> Result<u8, Exit> {
+    let project = args.pipeline.load()?;
+    let targets = project.graph.select(&args.nodes).map_err(Exit::usage)?;
+    let wanted = project.graph.closure(&targets);
+    let (store, stat) = project.open_store()?;
+    let (store, stat) = (Arc::new(store), Arc::new(stat));
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let options = RunOptions {
+        jobs: args.jobs.map_or(cores, usize::from),
+        cpus: args.cpus.unwrap_or(cores as u32),
+        device: args.device,
+        fail_fast: args.fail_fast,
+    };
+    let run_id = format!("{}-{}", jiff::Timestamp::now().strftime("%Y%m%dT%H%M%SZ"), std::process::id());
+    let events = events_file(&project.runs(), &run_id)?;
+    let mut recorded = JsonLines::new(events, &run_id, &project.name);
+    let mut human = Human::new(verbose);
+    let mut json = JsonLines::new(std::io::stdout(), &run_id, &project.name);
+    let told: &mut dyn Observer = if args.json { &mut json } else { &mut human };
+    let mut both = Both(&mut recorded, told);
+    let end = run_nodes(&project, &wanted, (Arc::clone(&store), Arc::clone(&stat)), &options, &mut both);
+    // Both are indexes: without them the next run reads more, and that is all.
+    if let Err(error) = stat.save() {
+        tracing::debug!("the digests of outside files are not remembered: {error}");
+    }
+    if let Err(error) = store.save_index() {
+        tracing::debug!("the verified blobs are not remembered: {error}");
+    }
+    let end = end.map_err(|problems| Unloadable { source: project.source.clone(), problems }).map_err(Box::new)?;
+    let copied = copy_results(&project, &wanted, &store, &end)?;
+    if !args.json {
+        show_results(&copied);
+    }
+    Ok(match end.signal {
+        Some(signal) => 128 + signal as u8,
+        None if end.totals.failed > 0 => STAGE_FAILED,
+        None => DONE,
+    })
+}
+
+fn events_file(runs: &Path, run_id: &str) -> Result<File, Exit> {
+    let folder = runs.join(run_id);
+    let path = folder.join("events.jsonl");
+    let file = fs::create_dir_all(&folder).and_then(|()| File::create(&path));
+    file.map_err(|e| Exit::Message(format!("the run cannot be recorded in {}: {e}", path.display()), STAGE_FAILED))
+}
+
+fn copy_results(
+    project: &Project,
+    wanted: &[bool],
+    store: &pru_flow_cache::LocalStore,
+    end: &RunEnd,
+) -> Result<Vec<results::Copied>, Exit> {
+    let mut all = Vec::new();
+    for id in results::last_nodes(&project.graph, wanted) {
+        if let Some(result) = &end.results[id] {
+            let copied = results::copy(store, &project.results(), &project.graph.nodes[id], result);
+            all.extend(copied.map_err(|message| Exit::Message(message, STAGE_FAILED))?);
+        }
+    }
+    Ok(all)
+}
+
+/// More tables than this are named, not shown.
+const TABLES_SHOWN: usize = 4;
+
+fn show_results(copied: &[results::Copied]) {
+    let mut text = String::new();
+    for table in copied.iter().filter_map(|one| one.markdown.as_ref()).take(TABLES_SHOWN) {
+        text.push_str(&format!("\n{}\n", table.trim_end()));
+    }
+    if !copied.is_empty() {
+        text.push_str("\nOutputs:\n");
+    }
+    for one in copied {
+        text.push_str(&format!("  {}\n", shown(&one.path)));
+    }
+    print(text.as_bytes());
+}

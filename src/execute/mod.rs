@@ -1,0 +1,540 @@
+//! Runs nodes: each on a thread of its own, in-process, in a worker or as a command; checks its inputs before, its
+//! sources after, and publishes its outputs. Tells the coordinator everything through one channel.
+//!
+//! Knows nothing of the graph or of who waits for whom.
+
+pub mod command;
+pub mod watcher;
+pub mod worker;
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::net::Shutdown;
+use std::os::unix::net::UnixStream;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::Sender;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use pru_flow_cache::{
+    Action, ActionKey, ActionResult, Finished, LocalStore, Output as StoredOutput, Put, StatCache, Store, Verdict,
+};
+use pru_flow_stages::io::{Attempt, Input, InputFile, Progress, StageEvent, StageIo};
+use pru_flow_stages::protocol::{Failure, FailureKind, Hello, ToWorker, send};
+use pru_flow_stages::{StageDef, StageError};
+use rustix::process::Signal;
+
+pub use command::shell_quote;
+
+use crate::graph::{NodeId, Output, Work};
+use crate::keying::{Given, GivenInputs};
+use crate::sources::Found;
+use watcher::{Watcher, kill_group};
+use worker::WorkerPool;
+
+/// Lines of a log that a failure shows.
+const LOG_TAIL_LINES: usize = 20;
+
+/// A node that is to run.
+pub struct Task {
+    /// The node.
+    pub id: NodeId,
+    /// Its name, for provenance.
+    pub name: String,
+    /// Its full description.
+    pub action: Action,
+    /// That description's digest.
+    pub key: ActionKey,
+    /// What it does.
+    pub work: Work,
+    /// Artifacts by port.
+    pub inputs: GivenInputs,
+    /// Files from outside.
+    pub sources: Vec<Found>,
+    /// What it must write.
+    pub outputs: Vec<Output>,
+    /// Threads to compute with.
+    pub threads: u32,
+    /// `cpu` or `cuda:<i>`.
+    pub device: String,
+    /// Whether the new record takes the place of one whose outputs are damaged.
+    pub replace: bool,
+}
+
+/// What the coordinator hears.
+pub enum Message {
+    /// A running node is this far.
+    Progress(NodeId, Progress),
+    /// A node has ended.
+    Finished(NodeId, Outcome, Duration),
+    /// The process got this signal.
+    Signal(i32),
+    /// Time to redraw and to look at deadlines.
+    Tick,
+}
+
+/// How a node ended.
+pub enum Outcome {
+    /// Its result is durable.
+    Done(Done),
+    /// It failed: the reason, and the end of its log.
+    Failed(String, String),
+    /// It was stopped on request.
+    Stopped,
+    /// It did not start: stored outputs of these producers are missing or damaged.
+    Damaged(Vec<NodeId>),
+}
+
+/// A node that ran to its end.
+pub struct Done {
+    /// The record that its key has from now on.
+    pub result: Arc<ActionResult>,
+    /// Outputs in which an earlier record, which stays, differs: the stage is not deterministic.
+    pub differing: Vec<String>,
+}
+
+/// Starts nodes and stops them.
+#[derive(Clone)]
+pub struct Executor {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    store: Arc<LocalStore>,
+    stat: Arc<StatCache>,
+    root: PathBuf,
+    logs: PathBuf,
+    messages: Sender<Message>,
+    cancelled: Arc<AtomicBool>,
+    running: Mutex<BTreeMap<NodeId, Arc<Running>>>,
+    watcher: OnceLock<Result<Arc<Watcher>, String>>,
+    workers: OnceLock<Result<WorkerPool, String>>,
+    machine: String,
+}
+
+/// How a running node can be reached from outside its thread.
+#[derive(Default)]
+pub struct Running {
+    process: Mutex<Option<Process>>,
+    stopped: AtomicBool,
+}
+
+enum Process {
+    Worker { group: u32, socket: UnixStream },
+    Command { group: u32 },
+}
+
+impl Running {
+    fn set(&self, process: Option<Process>) {
+        *self.process.lock().unwrap_or_else(PoisonError::into_inner) = process;
+        // A stop that came before the process was known.
+        if self.was_stopped() {
+            self.ask_stop();
+        }
+    }
+
+    fn set_worker(&self, group: u32, socket: UnixStream) {
+        self.set(Some(Process::Worker { group, socket }));
+    }
+
+    fn set_command(&self, group: u32) {
+        self.set(Some(Process::Command { group }));
+    }
+
+    fn clear(&self) {
+        *self.process.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    fn was_stopped(&self) -> bool {
+        self.stopped.load(Ordering::Relaxed)
+    }
+
+    fn ask_stop(&self) {
+        self.stopped.store(true, Ordering::Relaxed);
+        match &mut *self.process.lock().unwrap_or_else(PoisonError::into_inner) {
+            // A worker that does not listen is killed when its time is up.
+            Some(Process::Worker { socket, .. }) => drop(send(socket, &ToWorker::Cancel)),
+            Some(Process::Command { group }) => kill_group(*group, Signal::TERM),
+            None => {}
+        }
+    }
+
+    fn kill(&self) {
+        match &*self.process.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some(Process::Worker { group, socket }) => {
+                kill_group(*group, Signal::KILL);
+                let _ = socket.shutdown(Shutdown::Both);
+            }
+            Some(Process::Command { group }) => kill_group(*group, Signal::KILL),
+            None => {}
+        }
+    }
+}
+
+impl Executor {
+    /// An executor that publishes to `store` and keeps logs in `logs`.
+    #[must_use]
+    pub fn new(
+        store: Arc<LocalStore>,
+        stat: Arc<StatCache>,
+        root: PathBuf,
+        logs: PathBuf,
+        messages: Sender<Message>,
+    ) -> Self {
+        let shared = Shared {
+            store,
+            stat,
+            root,
+            logs,
+            messages,
+            cancelled: Arc::new(AtomicBool::new(false)),
+            running: Mutex::new(BTreeMap::new()),
+            watcher: OnceLock::new(),
+            workers: OnceLock::new(),
+            machine: machine(),
+        };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// Starts a node; a [`Message::Finished`] tells its end.
+    pub fn start(&self, task: Task) {
+        let shared = Arc::clone(&self.shared);
+        let running = Arc::new(Running::default());
+        shared.running.lock().unwrap_or_else(PoisonError::into_inner).insert(task.id, Arc::clone(&running));
+        std::thread::spawn(move || {
+            let (id, start) = (task.id, Instant::now());
+            let outcome = shared.run(&task, &running);
+            shared.running.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+            // The coordinator is gone only when the program ends.
+            let _ = shared.messages.send(Message::Finished(id, outcome, start.elapsed()));
+        });
+    }
+
+    /// Asks everything that runs to stop.
+    pub fn ask_stop(&self) {
+        self.shared.cancelled.store(true, Ordering::Relaxed);
+        for running in self.shared.running.lock().unwrap_or_else(PoisonError::into_inner).values() {
+            running.ask_stop();
+        }
+    }
+
+    /// Kills every process that runs a node.
+    pub fn kill(&self) {
+        for running in self.shared.running.lock().unwrap_or_else(PoisonError::into_inner).values() {
+            running.kill();
+        }
+    }
+
+    /// What a worker says of itself.
+    ///
+    /// # Errors
+    /// When there is none that fits.
+    pub fn hello(&self) -> Result<Hello, String> {
+        self.shared.workers()?.hello()
+    }
+}
+
+impl Shared {
+    fn watcher(&self) -> Result<&Arc<Watcher>, String> {
+        let watcher = self.watcher.get_or_init(|| {
+            Watcher::start().map(Arc::new).map_err(|e| format!("the process watcher cannot be started: {e}"))
+        });
+        watcher.as_ref().map_err(Clone::clone)
+    }
+
+    fn workers(&self) -> Result<&WorkerPool, String> {
+        let workers = self.workers.get_or_init(|| {
+            let watcher = Arc::clone(self.watcher()?);
+            Ok(WorkerPool::new(worker::find_program()?, self.logs.clone(), watcher))
+        });
+        workers.as_ref().map_err(Clone::clone)
+    }
+
+    fn run(&self, task: &Task, running: &Running) -> Outcome {
+        let damaged = self.damaged_inputs(task);
+        if !damaged.is_empty() {
+            return Outcome::Damaged(damaged);
+        }
+        let log = log_path(&self.logs, &task.key);
+        let started = jiff::Timestamp::now();
+        let clock = Instant::now();
+        let result = self.attempt(task, running, &log).and_then(|(folder, measurements)| {
+            self.check_sources(task)?;
+            self.publish(task, &folder, measurements, started, clock.elapsed())
+        });
+        match result {
+            Ok(done) => Outcome::Done(done),
+            Err(Failure { kind: FailureKind::Cancelled, .. }) => Outcome::Stopped,
+            Err(_) if running.was_stopped() => Outcome::Stopped,
+            Err(failure) => Outcome::Failed(failure.message, log_tail(&log, LOG_TAIL_LINES)),
+        }
+    }
+
+    /// Producers whose stored outputs, as far as this node needs them, are missing or not what they should be.
+    fn damaged_inputs(&self, task: &Task) -> Vec<NodeId> {
+        let mut damaged = Vec::new();
+        for given in task.inputs.values().flatten() {
+            let bad = given.files.iter().any(|file| {
+                let inline = given.result.inline.contains_key(&file.digest);
+                !inline && !matches!(self.store.verify(&file.digest), Ok(Verdict::Good))
+            });
+            if bad && !damaged.contains(&given.producer) {
+                damaged.push(given.producer);
+            }
+        }
+        damaged
+    }
+
+    fn attempt(&self, task: &Task, running: &Running, log: &Path) -> Result<(AttemptFolder, Measurements), Failure> {
+        let cannot = |what: &str, error: &dyn std::fmt::Display| failed(format!("{what}: {error}"));
+        let folder = self.store.attempt_folder().map_err(|e| cannot("no folder for the attempt", &e))?;
+        let folder = AttemptFolder { path: folder, store: Arc::clone(&self.store) };
+        if let Some(parent) = log.parent() {
+            std::fs::create_dir_all(parent).map_err(|e| cannot("the folder of logs", &e))?;
+        }
+        File::create(log).map_err(|e| cannot(&format!("the log {}", log.display()), &e))?;
+        let mut measurements = Measurements::new();
+        let mut on = |event: StageEvent| match event {
+            StageEvent::Progress(progress) => drop(self.messages.send(Message::Progress(task.id, progress))),
+            StageEvent::Measured { name, value } => drop(measurements.insert(name, value)),
+        };
+        match &task.work {
+            Work::Builtin { def, params, .. } => {
+                let attempt = self.describe(task, def, params, &folder.path, log)?;
+                if def.needs_worker() {
+                    self.workers().map_err(failed)?.run(&attempt, running, &mut on)?;
+                } else {
+                    run_here(def, &attempt, &self.cancelled, &mut on)?;
+                }
+            }
+            Work::Command { command } => {
+                let places = self.places(task, &folder.path, log)?;
+                let watcher = self.watcher().map_err(failed)?;
+                command::run(command, &places, watcher, running)?;
+                command::check_outputs(&places.outputs).map_err(failed)?;
+            }
+        }
+        Ok((folder, measurements))
+    }
+
+    fn describe(
+        &self,
+        task: &Task,
+        def: &StageDef,
+        params: &serde_json::Value,
+        folder: &Path,
+        log: &Path,
+    ) -> Result<Attempt, Failure> {
+        let mut inputs = BTreeMap::new();
+        for (port, artifacts) in &task.inputs {
+            let given = artifacts.iter().map(|given| self.input(given)).collect::<Result<Vec<_>, _>>()?;
+            inputs.insert(port.clone(), given);
+        }
+        Ok(Attempt {
+            stage: def.name.to_owned(),
+            params: params.clone(),
+            inputs,
+            sources: task.sources.iter().map(|found| (found.name.clone(), found.path.clone())).collect(),
+            folder: folder.to_owned(),
+            device: task.device.clone(),
+            threads: task.threads,
+            log: log.to_owned(),
+        })
+    }
+
+    fn input(&self, given: &Given) -> Result<Input, Failure> {
+        let mut files = Vec::with_capacity(given.files.len());
+        for file in &given.files {
+            let path = self.store.materialise(&given.result, &file.digest).map_err(|e| failed(e.to_string()))?;
+            files.push(InputFile::new(&file.name, file.digest, path));
+        }
+        Ok(Input { coordinates: given.coordinates.clone(), files })
+    }
+
+    /// Copies of a command's inputs, and the paths of its outputs, inside the attempt's folder.
+    fn places(&self, task: &Task, folder: &Path, log: &Path) -> Result<command::Places, Failure> {
+        let cannot = |error: &dyn std::fmt::Display| failed(format!("preparing the attempt's folder: {error}"));
+        let mut inputs = BTreeMap::new();
+        for (port, artifacts) in &task.inputs {
+            let mut paths = Vec::new();
+            for (index, given) in artifacts.iter().enumerate() {
+                let target = folder.join("in").join(port).join(index.to_string());
+                self.copy_out(given, &target).map_err(|e| cannot(&e))?;
+                paths.push(target);
+            }
+            inputs.insert(port.clone(), paths);
+        }
+        let mut outputs = BTreeMap::new();
+        for output in &task.outputs {
+            let path = command_output_path(folder, output);
+            std::fs::create_dir_all(path.parent().unwrap_or(folder)).map_err(|e| cannot(&e))?;
+            outputs.insert(output.name.clone(), path);
+        }
+        Ok(command::Places { root: self.root.clone(), inputs, outputs, log: log.to_owned() })
+    }
+
+    fn copy_out(&self, given: &Given, target: &Path) -> Result<(), String> {
+        for file in &given.files {
+            let to = if file.name.is_empty() { target.to_owned() } else { target.join(&file.name) };
+            std::fs::create_dir_all(to.parent().unwrap_or(target)).map_err(|e| e.to_string())?;
+            self.store.restore_from(&given.result, &file.digest, &to).map_err(|e| e.to_string())?;
+        }
+        Ok(())
+    }
+
+    /// What the key was computed from must still be there: else the result would be filed under the wrong key.
+    fn check_sources(&self, task: &Task) -> Result<(), Failure> {
+        for found in &task.sources {
+            let now = self.stat.digest_source(&found.path);
+            if !matches!(&now, Ok(digest) if *digest == found.digest) {
+                let path = found.path.display();
+                return Err(failed(format!("{path} changed while the stage ran; its result is not cached: run again")));
+            }
+        }
+        Ok(())
+    }
+
+    fn publish(
+        &self,
+        task: &Task,
+        folder: &AttemptFolder,
+        measurements: Measurements,
+        started: jiff::Timestamp,
+        wall: Duration,
+    ) -> Result<Done, Failure> {
+        let mut outputs = BTreeMap::new();
+        for output in &task.outputs {
+            let path = match &task.work {
+                Work::Builtin { .. } => folder.path.join("out").join(&output.name),
+                Work::Command { .. } => command_output_path(&folder.path, output),
+            };
+            let is_folder = path.is_dir();
+            if path.symlink_metadata().is_err() || output.folder.is_some_and(|folder| folder != is_folder) {
+                return Err(failed(format!("the declared output `{}` was not written", output.name)));
+            }
+            outputs.insert(output.name.clone(), (is_folder, path));
+        }
+        let mut measurements = measurements;
+        measurements.insert("wall_seconds".to_owned(), wall.as_secs_f64());
+        let code = format!("pru-flow {} {}", env!("CARGO_PKG_VERSION"), pru_flow_stages::protocol::BUILD_ID);
+        let provenance = BTreeMap::from([
+            ("machine".to_owned(), self.machine.clone()),
+            ("device".to_owned(), task.device.clone()),
+            ("threads".to_owned(), task.threads.to_string()),
+            ("code".to_owned(), code),
+            ("started_unix_ms".to_owned(), started.as_millisecond().to_string()),
+        ]);
+        let finished = Finished { action: task.action.clone(), node: task.name.clone(), measurements, provenance };
+        let put = if task.replace { Put::Replace } else { Put::IfAbsent };
+        let published = self.store.publish(&outputs, finished, put).map_err(|e| failed(e.to_string()))?;
+        Ok(Done { result: Arc::new(published.result), differing: published.differing })
+    }
+}
+
+type Measurements = BTreeMap<String, f64>;
+
+/// Removed with all that is in it when the attempt is over.
+struct AttemptFolder {
+    path: PathBuf,
+    store: Arc<LocalStore>,
+}
+
+impl Drop for AttemptFolder {
+    fn drop(&mut self) {
+        self.store.remove_attempt(&self.path);
+    }
+}
+
+fn failed(message: String) -> Failure {
+    Failure { kind: FailureKind::Failed, message }
+}
+
+/// Runs a stage in this process, in a thread pool of its declared size.
+fn run_here(
+    def: &StageDef,
+    attempt: &Attempt,
+    cancelled: &Arc<AtomicBool>,
+    on: &mut (impl FnMut(StageEvent) + Send),
+) -> Result<(), Failure> {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(attempt.threads as usize).build();
+    let pool = pool.map_err(|e| failed(format!("no threads: {e}")))?;
+    let result = catch_unwind(AssertUnwindSafe(|| {
+        pool.install(|| -> Result<(), StageError> {
+            let mut io = StageIo::new(attempt, Arc::clone(cancelled), on)?;
+            (def.run)(&attempt.params, &mut io)
+        })
+    }));
+    match result {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(StageError::Cancelled)) => {
+            Err(Failure { kind: FailureKind::Cancelled, message: StageError::Cancelled.to_string() })
+        }
+        Ok(Err(error)) => Err(failed(error.to_string())),
+        Err(panic) => {
+            let text = panic.downcast_ref::<String>().map(String::as_str);
+            let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message");
+            Err(failed(format!("the stage panicked, which is a bug: {text}")))
+        }
+    }
+}
+
+fn command_output_path(folder: &Path, output: &Output) -> PathBuf {
+    folder.join("out").join(&output.name).join(&output.file_name)
+}
+
+/// Where the log of the node with this key lies.
+#[must_use]
+pub fn log_path(logs: &Path, key: &ActionKey) -> PathBuf {
+    let name = key.to_string();
+    logs.join(&name[..2]).join(format!("{name}.log"))
+}
+
+/// The last lines of a log, with control characters made harmless; empty when there is none.
+#[must_use]
+pub fn log_tail(path: &Path, lines: usize) -> String {
+    const BYTES: u64 = 16 * 1024;
+    let read = || -> io::Result<Vec<u8>> {
+        let mut file = File::open(path)?;
+        let length = file.metadata()?.len();
+        file.seek(SeekFrom::Start(length.saturating_sub(BYTES)))?;
+        let mut bytes = Vec::new();
+        file.take(BYTES).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    };
+    let text = String::from_utf8_lossy(&read().unwrap_or_default()).into_owned();
+    let clean: String = text.chars().filter(|c| !c.is_control() || matches!(c, '\n' | '\t')).collect();
+    let all: Vec<&str> = clean.lines().collect();
+    all[all.len().saturating_sub(lines)..].join("\n")
+}
+
+/// What kind of machine this is: part of a result's provenance.
+fn machine() -> String {
+    let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model =
+        info.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':').map(|(_, name)| name.trim()));
+    format!("{} {}, {}", std::env::consts::OS, std::env::consts::ARCH, model.unwrap_or("unknown processor"))
+}
+
+/// Reads the stored bytes of one output of a result.
+///
+/// # Errors
+/// When the output is no single file, or its bytes are missing or damaged.
+pub fn read_output(store: &LocalStore, result: &ActionResult, output: &StoredOutput) -> Result<Vec<u8>, String> {
+    let [file] = output.files.as_slice() else { return Err("the output is a folder".to_owned()) };
+    if let Some(bytes) = result.inline.get(&file.digest) {
+        return Ok(bytes.clone());
+    }
+    match store.verify(&file.digest).map_err(|e| e.to_string())? {
+        Verdict::Good => {}
+        Verdict::Missing | Verdict::Damaged => {
+            return Err("the stored output is missing or damaged; run again".to_owned());
+        }
+    }
+    let mut bytes = Vec::new();
+    let mut blob = store.open_blob(&file.digest, None).map_err(|e| e.to_string())?;
+    blob.read_to_end(&mut bytes).map_err(|e| e.to_string())?;
+    Ok(bytes)
+}

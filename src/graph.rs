@@ -1,0 +1,254 @@
+//! The graph of nodes that a pipeline stands for: one node a cell of each stage, edges from producers to consumers.
+//!
+//! Holds no digests and no states: what is cached is found out in `plan` and while running.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use pru_flow_stages::{OutputKind, Resources, Sees, StageDef};
+use serde::Serialize;
+
+use crate::problem::{Span, suggest};
+use crate::selector::Selector;
+
+/// Index of a node in [`Graph::nodes`].
+pub type NodeId = usize;
+
+/// One cell of one stage.
+#[derive(Clone)]
+pub struct GraphNode {
+    /// The stage's name.
+    pub stage: String,
+    /// Axis and value, in declaration order.
+    pub coordinates: Vec<(String, String)>,
+    /// `stage[axis=value,...]`: for people and provenance, never part of a key.
+    pub name: String,
+    /// What it does.
+    pub work: Work,
+    /// What it reads from other nodes, by port.
+    pub inputs: BTreeMap<String, PortInputs>,
+    /// What it writes.
+    pub outputs: Vec<Output>,
+    /// What it draws on.
+    pub resources: Resources,
+    /// Where it is to run.
+    pub device: Device,
+    /// Files that it reads from outside.
+    pub sources: Vec<ExternalFile>,
+    /// Where its stage stands in the pipeline, for messages.
+    pub span: Span,
+}
+
+/// What a node does.
+#[derive(Clone)]
+pub enum Work {
+    /// A built-in stage with normalised params.
+    Builtin {
+        /// The stage.
+        def: &'static StageDef,
+        /// Params with defaults filled in and paths resolved.
+        params: serde_json::Value,
+        /// Names of the params that are paths: sources are keyed by content, so these stay out of the key.
+        path_params: Vec<String>,
+        /// The class to be forgotten.
+        forget_class: Option<u32>,
+    },
+    /// Any program; `${inputs.x}` and `${outputs.y}` are still in it.
+    Command {
+        /// One text for the shell, or words without a shell.
+        command: CommandLine,
+    },
+}
+
+/// A program and its arguments.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub enum CommandLine {
+    /// Run by `sh -c`.
+    Shell(String),
+    /// Run directly.
+    Words(Vec<String>),
+}
+
+/// A file or folder from outside that a node reads: keyed by content, never by path.
+#[derive(Clone, Debug)]
+pub struct ExternalFile {
+    /// The name under which the key lists it.
+    pub name: String,
+    /// The first of these that exists is taken.
+    pub candidates: Vec<PathBuf>,
+    /// What to put there; `None` for a word of a command that may or may not be a file.
+    pub hint: Option<String>,
+}
+
+/// What a port is connected to.
+#[derive(Clone, Debug)]
+pub struct PortInputs {
+    /// Whether the port gathers: then order and coordinates enter the key.
+    pub gather: bool,
+    /// Which members of a data set are given.
+    pub sees: Sees,
+    /// Producers and the names of their outputs, in order.
+    pub from: Vec<(NodeId, String)>,
+}
+
+/// An output of a node.
+#[derive(Clone, Debug)]
+pub struct Output {
+    /// Its name.
+    pub name: String,
+    /// Its name as a file outside the store.
+    pub file_name: String,
+    /// Whether it must be a folder (`Some(true)`) or a file; `None` for a command's, which may be either.
+    pub folder: Option<bool>,
+}
+
+impl Output {
+    /// The output of a built-in stage.
+    #[must_use]
+    pub fn builtin(port: &pru_flow_stages::OutputPort) -> Self {
+        match port.kind {
+            OutputKind::File { file_name } => {
+                Self { name: port.name.to_owned(), file_name: file_name.to_owned(), folder: Some(false) }
+            }
+            OutputKind::Folder => {
+                Self { name: port.name.to_owned(), file_name: port.name.to_owned(), folder: Some(true) }
+            }
+        }
+    }
+}
+
+/// Where a node is to run: placement, never part of a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Device {
+    /// CUDA where there is one, else the CPU.
+    #[default]
+    Auto,
+    /// The CPU.
+    Cpu,
+    /// A CUDA device.
+    Cuda(u32),
+}
+
+impl std::str::FromStr for Device {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "cpu" => Ok(Self::Cpu),
+            "cuda" => Ok(Self::Cuda(0)),
+            _ => text
+                .strip_prefix("cuda:")
+                .and_then(|index| index.parse().ok())
+                .map(Self::Cuda)
+                .ok_or_else(|| format!("`{text}` is no device: use auto, cpu, cuda or cuda:0")),
+        }
+    }
+}
+
+/// Nodes and the order in which they can run.
+#[derive(Clone, Default)]
+pub struct Graph {
+    /// All nodes, stage by stage in the order of the file.
+    pub nodes: Vec<GraphNode>,
+    /// A topological order: producers first, else the order of the file.
+    pub order: Vec<NodeId>,
+}
+
+impl Graph {
+    /// The producers of a node, each once.
+    #[must_use]
+    pub fn producers(&self, id: NodeId) -> Vec<NodeId> {
+        let mut all: Vec<NodeId> =
+            self.nodes[id].inputs.values().flat_map(|port| port.from.iter().map(|(node, _)| *node)).collect();
+        all.sort_unstable();
+        all.dedup();
+        all
+    }
+
+    /// Consumers of every node.
+    #[must_use]
+    pub fn consumers(&self) -> Vec<Vec<NodeId>> {
+        let mut consumers = vec![Vec::new(); self.nodes.len()];
+        for id in 0..self.nodes.len() {
+            for producer in self.producers(id) {
+                consumers[producer].push(id);
+            }
+        }
+        consumers
+    }
+
+    /// The nodes that selectors on the command line name.
+    ///
+    /// # Errors
+    /// A sentence naming what is unknown, with what is near.
+    pub fn select(&self, names: &[String]) -> Result<Vec<NodeId>, String> {
+        let mut selected = Vec::new();
+        for name in names {
+            let selector = Selector::parse(name, ':')?;
+            selected.extend(self.matching(&selector)?);
+        }
+        selected.sort_unstable();
+        selected.dedup();
+        Ok(selected)
+    }
+
+    /// The one node that a name on the command line means, with the output after `:`.
+    ///
+    /// # Errors
+    /// When it names none or several.
+    pub fn select_one(&self, name: &str) -> Result<(NodeId, Option<String>), String> {
+        let selector = Selector::parse(name, ':')?;
+        match self.matching(&selector)?.as_slice() {
+            [one] => Ok((*one, selector.output)),
+            several => {
+                let names: Vec<&str> = several.iter().take(5).map(|id| self.nodes[*id].name.as_str()).collect();
+                let more = if several.len() > 5 { ", ..." } else { "" };
+                Err(format!("`{name}` names {} nodes: {}{more}; name one", several.len(), names.join(", ")))
+            }
+        }
+    }
+
+    fn matching(&self, selector: &Selector) -> Result<Vec<NodeId>, String> {
+        let cells: Vec<NodeId> = (0..self.nodes.len()).filter(|id| self.nodes[*id].stage == selector.stage).collect();
+        let Some(first) = cells.first().map(|id| &self.nodes[*id]) else {
+            let mut stages: Vec<&str> = self.nodes.iter().map(|node| node.stage.as_str()).collect();
+            stages.dedup();
+            return Err(format!("no stage `{}`; {}", selector.stage, suggest(&selector.stage, "stages", stages)));
+        };
+        let axes: Vec<&str> = first.coordinates.iter().map(|(axis, _)| axis.as_str()).collect();
+        for (axis, _) in &selector.axes {
+            if !axes.contains(&axis.as_str()) {
+                let help = suggest(axis, "axes", axes.clone());
+                return Err(format!("`{}` has no axis `{axis}`; {help}", selector.stage));
+            }
+        }
+        let found: Vec<NodeId> =
+            cells.iter().copied().filter(|id| selector.matches(&self.nodes[*id].coordinates)).collect();
+        if found.is_empty() {
+            let names: Vec<&str> = cells.iter().take(5).map(|id| self.nodes[*id].name.as_str()).collect();
+            return Err(format!("no cell of `{}` matches; there are {}", selector.stage, names.join(", ")));
+        }
+        Ok(found)
+    }
+
+    /// `targets` and everything they need, or all nodes when no target is named.
+    #[must_use]
+    pub fn closure(&self, targets: &[NodeId]) -> Vec<bool> {
+        if targets.is_empty() {
+            return vec![true; self.nodes.len()];
+        }
+        let mut wanted = vec![false; self.nodes.len()];
+        for id in self.order.iter().rev() {
+            if targets.contains(id) {
+                wanted[*id] = true;
+            }
+            if wanted[*id] {
+                for producer in self.producers(*id) {
+                    wanted[producer] = true;
+                }
+            }
+        }
+        wanted
+    }
+}

@@ -1,0 +1,139 @@
+//! The description that decides reuse: node + results of its producers + files from outside -> [`Action`].
+//!
+//! What is left out on purpose: names of nodes, paths, device, threads, and members of a data set that the stage
+//! may not see.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use pru_flow_cache::{Action, ActionInput, ActionResult, Gathered, Member, OutputFile, Value};
+use pru_flow_stages::Sees;
+
+use crate::graph::{CommandLine, Graph, GraphNode, NodeId, PortInputs, Work};
+use crate::sources::Found;
+
+/// One artifact on its way into a node.
+#[derive(Clone, Debug)]
+pub struct Given {
+    /// The node that made it.
+    pub producer: NodeId,
+    /// That node's coordinates.
+    pub coordinates: Vec<(String, String)>,
+    /// Whether it is a folder.
+    pub folder: bool,
+    /// The files that this node is given, those that it may see.
+    pub files: Vec<OutputFile>,
+    /// The result that holds them.
+    pub result: Arc<ActionResult>,
+}
+
+/// Artifacts by port.
+pub type GivenInputs = BTreeMap<String, Vec<Given>>;
+
+/// The artifacts that a node is given, when all its producers are done.
+///
+/// # Errors
+/// When a producer has no result yet, or a data port is connected to something that is no data set.
+pub fn given(graph: &Graph, id: NodeId, results: &[Option<Arc<ActionResult>>]) -> Result<GivenInputs, String> {
+    let node = &graph.nodes[id];
+    let mut all = GivenInputs::new();
+    for (port, inputs) in &node.inputs {
+        let mut artifacts = Vec::with_capacity(inputs.from.len());
+        for (producer, output) in &inputs.from {
+            let source = &graph.nodes[*producer];
+            let result = results[*producer].as_ref().ok_or_else(|| format!("waits for {}", source.name))?;
+            artifacts.push(select(node, port, inputs, *producer, source, output, result)?);
+        }
+        all.insert(port.clone(), artifacts);
+    }
+    Ok(all)
+}
+
+fn select(
+    node: &GraphNode,
+    port: &str,
+    inputs: &PortInputs,
+    producer: NodeId,
+    source: &GraphNode,
+    output: &str,
+    result: &Arc<ActionResult>,
+) -> Result<Given, String> {
+    let artifact = result.outputs.get(output).ok_or_else(|| format!("{} has no output `{output}`", source.name))?;
+    let forget_class = match &node.work {
+        Work::Builtin { forget_class, .. } => *forget_class,
+        Work::Command { .. } => None,
+    };
+    if inputs.sees != Sees::Both && !artifact.folder {
+        return Err(format!("the port `{port}` takes a folder of classes (as `data/split` makes), not a single file"));
+    }
+    let files: Vec<OutputFile> =
+        artifact.files.iter().filter(|file| inputs.sees.allows(&file.name, forget_class)).cloned().collect();
+    if files.is_empty() && inputs.sees == Sees::Forget {
+        let class = forget_class.map_or_else(|| "the forget class".to_owned(), |class| format!("class {class}"));
+        return Err(format!("the data set of `{port}` ({}.{output}) has no {class}", source.name));
+    }
+    Ok(Given {
+        producer,
+        coordinates: source.coordinates.clone(),
+        folder: artifact.folder,
+        files,
+        result: Arc::clone(result),
+    })
+}
+
+/// The action of a node that is given `inputs` and reads `sources`.
+///
+/// # Errors
+/// When a param cannot be written canonically (not finite).
+pub fn action(node: &GraphNode, inputs: &GivenInputs, sources: &[Found]) -> Result<Action, String> {
+    let ports = inputs.iter().map(|(port, artifacts)| {
+        let members = |given: &Given| -> Vec<Member> {
+            given.files.iter().map(|file| Member { name: file.name.clone(), digest: file.digest }).collect()
+        };
+        let input = if node.inputs[port].gather {
+            let gathered =
+                artifacts.iter().map(|g| Gathered { coordinates: g.coordinates.clone(), members: members(g) });
+            ActionInput::Gather(gathered.collect())
+        } else {
+            ActionInput::One(artifacts.first().map(members).unwrap_or_default())
+        };
+        (port.clone(), input)
+    });
+    let inputs = ports.collect();
+    let sources = sources.iter().map(|found| (found.name.clone(), found.digest)).collect();
+    let action = match &node.work {
+        Work::Builtin { def, params, path_params, .. } => {
+            let mut keyed = params.clone();
+            if let Some(map) = keyed.as_object_mut() {
+                map.retain(|name, _| !path_params.contains(name));
+            }
+            let tools = def.toolchain.iter().map(|tool| tool.fingerprint());
+            Action {
+                stage: def.name.to_owned(),
+                version: def.version,
+                toolchain: tools.map(|(name, version)| (name.to_owned(), version.to_owned())).collect(),
+                params: Value::from_json(&keyed).map_err(|e| e.to_string())?,
+                sources,
+                inputs,
+            }
+        }
+        Work::Command { command } => Action {
+            stage: "command".to_owned(),
+            version: 1,
+            toolchain: BTreeMap::new(),
+            params: command_params(node, command),
+            sources,
+            inputs,
+        },
+    };
+    Ok(action)
+}
+
+fn command_params(node: &GraphNode, command: &CommandLine) -> Value {
+    let command = match command {
+        CommandLine::Shell(text) => ("shell", Value::text(text)),
+        CommandLine::Words(words) => ("words", Value::List(words.iter().map(Value::text).collect())),
+    };
+    let outputs = node.outputs.iter().map(|output| (output.name.clone(), Value::text(&output.file_name)));
+    Value::map([command, ("outputs", Value::map(outputs))])
+}

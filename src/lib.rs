@@ -1,0 +1,49 @@
+//! The engine and the command line of pru-flow.
+//!
+//! ```text
+//!  pipeline.yaml                                                            .pru-flow/ (store)
+//!      |                                                                        ^      |
+//!    yaml -> pipeline -> expand (template, matrix, selector) -> graph           |      v
+//!                                                                |        publish    look up
+//!                                       sources -> keying -> plan|run           |      |
+//!                                                                v              |      |
+//!                                      schedule (events in, commands out) <-> run <----+
+//!                                                                              |  ^
+//!                                                            start a node      v  |  outcome
+//!                                                                           execute: in-process, worker, command
+//! ```
+//!
+//! One direction: a file knows only what stands before it. Nothing calls back; executors speak through a channel.
+//!
+//! - [`yaml`]: text to values with their places; the only file that knows the YAML crate.
+//! - [`problem`]: what is wrong and where; collected, never thrown one by one.
+//! - [`pipeline`]: the file as written. [`overrides`]: `--set`. [`template`]: `${...}`. [`matrix`]: cells.
+//!   [`selector`]: names of nodes, as printed and as typed.
+//! - [`expand`]: pipeline to [`graph`]: one node a cell, inputs resolved, params checked by the stage's own types.
+//! - [`sources`] and [`keying`]: the description that decides reuse. Names, paths and placement stay out of it.
+//! - [`plan`]: what a run would do. [`history`]: the nearest earlier result, for `explain`.
+//! - [`schedule`]: a pure state machine; simulated in its tests over every graph of four nodes.
+//! - [`execute`]: runs one node: checks its inputs, runs it, checks its sources, publishes.
+//! - [`run`]: the coordinator, which owns all state. [`results`]: copies of last outputs under readable names.
+//! - [`report`] and [`cli`]: the only rooms that print. [`project`]: where things lie.
+
+pub mod cli;
+pub mod execute;
+pub mod expand;
+pub mod graph;
+pub mod history;
+pub mod keying;
+pub mod matrix;
+pub mod overrides;
+pub mod pipeline;
+pub mod plan;
+pub mod problem;
+pub mod project;
+pub mod report;
+pub mod results;
+pub mod run;
+pub mod schedule;
+pub mod selector;
+pub mod sources;
+pub mod template;
+pub mod yaml;

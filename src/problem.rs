@@ -1,0 +1,156 @@
+//! What is wrong with a pipeline, each problem with its place in the text; all of a file are collected and shown
+//! together. Rendering happens at the edge, in `report`.
+
+/// A place: bytes `start..end` of the pipeline's text, or of the `--set` argument with that index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Span {
+    /// Index of the `--set` argument, `None` for the pipeline's file.
+    pub argument: Option<usize>,
+    /// First byte.
+    pub start: usize,
+    /// One past the last byte.
+    pub end: usize,
+}
+
+impl Span {
+    /// A place in the pipeline's file.
+    #[must_use]
+    pub const fn file(start: usize, end: usize) -> Self {
+        Self { argument: None, start, end }
+    }
+}
+
+/// One problem.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Problem {
+    /// What is wrong, as a sentence without a full stop.
+    pub message: String,
+    /// Where; `None` when it concerns the file as a whole.
+    pub span: Option<Span>,
+    /// What stands there, in few words.
+    pub label: Option<String>,
+    /// Other places that belong to it.
+    pub also: Vec<(Span, String)>,
+    /// What to type next.
+    pub help: Option<String>,
+}
+
+impl Problem {
+    /// A problem at a place.
+    pub fn new(message: impl Into<String>, span: Span) -> Self {
+        Self { message: message.into(), span: Some(span), label: None, also: Vec::new(), help: None }
+    }
+
+    /// A problem of the file as a whole.
+    pub fn of_file(message: impl Into<String>) -> Self {
+        Self { message: message.into(), span: None, label: None, also: Vec::new(), help: None }
+    }
+
+    /// Words under the caret.
+    #[must_use]
+    pub fn label(mut self, label: impl Into<String>) -> Self {
+        self.label = Some(label.into());
+        self
+    }
+
+    /// Another place that belongs to the problem.
+    #[must_use]
+    pub fn also(mut self, span: Span, label: impl Into<String>) -> Self {
+        self.also.push((span, label.into()));
+        self
+    }
+
+    /// What to type next.
+    #[must_use]
+    pub fn help(mut self, help: impl Into<String>) -> Self {
+        self.help = Some(help.into());
+        self
+    }
+
+    /// As [`Self::help`], or unchanged.
+    #[must_use]
+    pub fn maybe_help(mut self, help: Option<String>) -> Self {
+        self.help = help.or(self.help);
+        self
+    }
+}
+
+/// Problems in the order in which they were found, each once.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Problems(Vec<Problem>);
+
+impl Problems {
+    /// A single problem.
+    #[must_use]
+    pub fn one(problem: Problem) -> Self {
+        Self(vec![problem])
+    }
+
+    /// Adds a problem, unless the very same is there (a stage's cells repeat what is wrong with the stage).
+    pub fn push(&mut self, problem: Problem) {
+        if !self.0.contains(&problem) {
+            self.0.push(problem);
+        }
+    }
+
+    /// Adds all of `other`.
+    pub fn extend(&mut self, other: Self) {
+        other.0.into_iter().for_each(|problem| self.push(problem));
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> std::slice::Iter<'_, Problem> {
+        self.0.iter()
+    }
+
+    /// `value` when nothing is wrong.
+    ///
+    /// # Errors
+    /// The problems, if there are any.
+    pub fn into_result<T>(self, value: T) -> Result<T, Self> {
+        if self.is_empty() { Ok(value) } else { Err(self) }
+    }
+
+    /// The problems in the order of the file.
+    #[must_use]
+    pub fn sorted(mut self) -> Vec<Problem> {
+        self.0.sort_by_key(|problem| problem.span);
+        self.0
+    }
+}
+
+impl<'a> IntoIterator for &'a Problems {
+    type Item = &'a Problem;
+    type IntoIter = std::slice::Iter<'a, Problem>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}
+
+/// `did you mean` for a name among those that exist, when one is near.
+#[must_use]
+pub fn did_you_mean<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<String> {
+    let lower = name.to_lowercase();
+    let nearest = known
+        .into_iter()
+        .map(|candidate| (strsim::damerau_levenshtein(&lower, &candidate.to_lowercase()), candidate))
+        .min_by_key(|(distance, candidate)| (*distance, candidate.len().abs_diff(name.len())))?;
+    let (distance, candidate) = nearest;
+    (distance <= 1.max(name.chars().count() / 3)).then(|| format!("did you mean `{candidate}`?"))
+}
+
+/// [`did_you_mean`], or the list of what exists.
+#[must_use]
+pub fn suggest<'a>(name: &str, what: &str, known: impl IntoIterator<Item = &'a str> + Clone) -> String {
+    did_you_mean(name, known.clone()).unwrap_or_else(|| {
+        let all: Vec<String> = known.into_iter().map(|k| format!("`{k}`")).collect();
+        if all.is_empty() { format!("there is no {what} here") } else { format!("{what}: {}", all.join(", ")) }
+    })
+}

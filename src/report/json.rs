@@ -1,0 +1,76 @@
+//! Events as JSON, one object a line, each with `"schema":1`: for `--json` and for the record that every run leaves.
+
+use std::io::Write;
+use std::time::Duration;
+
+use pru_flow_cache::ActionKey;
+use serde_json::{Value, json};
+
+use crate::run::{Ended, Observer, Totals};
+
+/// Writes events to `out`.
+pub struct JsonLines<W: Write> {
+    out: W,
+    run_id: String,
+    pipeline: String,
+}
+
+impl<W: Write> JsonLines<W> {
+    /// Events of the run `run_id` of `pipeline`.
+    pub fn new(out: W, run_id: &str, pipeline: &str) -> Self {
+        Self { out, run_id: run_id.to_owned(), pipeline: pipeline.to_owned() }
+    }
+
+    fn write(&mut self, event: &str, fields: Value) {
+        let mut line = json!({"schema": 1, "event": event, "time": jiff::Timestamp::now().to_string()});
+        if let (Some(line), Value::Object(fields)) = (line.as_object_mut(), fields) {
+            line.extend(fields);
+        }
+        // A reader that has gone away is no reason to lose the run.
+        let _ = writeln!(self.out, "{line}").and_then(|()| self.out.flush());
+    }
+}
+
+impl<W: Write> Observer for JsonLines<W> {
+    fn started(&mut self, nodes: usize) {
+        let fields = json!({"run_id": self.run_id, "pipeline": self.pipeline, "nodes": nodes});
+        self.write("run_started", fields);
+    }
+
+    fn node_started(&mut self, name: &str, key: &ActionKey) {
+        self.write("node_started", json!({"node": name, "key": key.to_string()}));
+    }
+
+    fn node_finished(&mut self, name: &str, key: Option<&ActionKey>, ended: &Ended, wall: Duration) {
+        let mut fields = json!({
+            "node": name,
+            "key": key.map(ToString::to_string),
+            "outcome": ended.word(),
+            "wall_ms": wall.as_millis() as u64,
+        });
+        match ended {
+            Ended::Failed(reason, log) => {
+                fields["reason"] = json!(reason);
+                fields["log_tail"] = json!(log);
+            }
+            Ended::Skipped(because) => fields["because"] = json!(because),
+            Ended::Executed | Ended::Cached | Ended::Cancelled => {}
+        }
+        self.write("node_finished", fields);
+    }
+
+    fn note(&mut self, text: &str) {
+        self.write("note", json!({"text": text}));
+    }
+
+    fn finished(&mut self, totals: &Totals, wall: Duration) {
+        let fields = json!({
+            "executed": totals.executed,
+            "cached": totals.cached,
+            "failed": totals.failed,
+            "skipped": totals.skipped,
+            "wall_ms": wall.as_millis() as u64,
+        });
+        self.write("run_finished", fields);
+    }
+}

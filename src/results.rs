@@ -1,0 +1,53 @@
+//! Copies the last outputs of a run out of the store, under names that people can read:
+//! `results/PIPELINE/NODE/FILE`. Copies only, written only when changed: editing one never reaches the store.
+
+use std::path::{Path, PathBuf};
+
+use pru_flow_cache::{ActionResult, Digest, LocalStore};
+
+use crate::graph::{Graph, GraphNode, NodeId};
+
+/// Files beyond this are left in the store (`pru-flow get` fetches them).
+const COPY_BYTES_MAX: u64 = 16 << 20;
+
+/// A copied output.
+pub struct Copied {
+    /// Where it lies.
+    pub path: PathBuf,
+    /// Its text, when it is a Markdown table to be shown.
+    pub markdown: Option<String>,
+}
+
+/// The nodes whose outputs a run is for: wanted nodes that no other wanted node reads.
+#[must_use]
+pub fn last_nodes(graph: &Graph, wanted: &[bool]) -> Vec<NodeId> {
+    let consumers = graph.consumers();
+    let ids = graph.order.iter().copied().filter(|id| wanted[*id]);
+    ids.filter(|id| !consumers[*id].iter().any(|consumer| wanted[*consumer])).collect()
+}
+
+/// Copies the single-file outputs of a node.
+///
+/// # Errors
+/// When a file cannot be read from the store or written.
+pub fn copy(store: &LocalStore, folder: &Path, node: &GraphNode, result: &ActionResult) -> Result<Vec<Copied>, String> {
+    let mut copied = Vec::new();
+    for output in &node.outputs {
+        let Some(stored) = result.outputs.get(&output.name).filter(|stored| !stored.folder) else { continue };
+        let [file] = stored.files.as_slice() else { continue };
+        if file.bytes > COPY_BYTES_MAX {
+            continue;
+        }
+        let path = folder.join(&node.name).join(&output.file_name);
+        let same = std::fs::read(&path).is_ok_and(|bytes| Digest::of(&bytes) == file.digest);
+        if !same {
+            let parent = path.parent().unwrap_or(folder);
+            std::fs::create_dir_all(parent).map_err(|e| format!("{}: {e}", parent.display()))?;
+            store.restore_from(result, &file.digest, &path).map_err(|e| e.to_string())?;
+        }
+        let is_markdown = path.extension().is_some_and(|extension| extension == "md");
+        let markdown = is_markdown.then(|| std::fs::read_to_string(&path).unwrap_or_default());
+        copied.push(Copied { path, markdown });
+    }
+    Ok(copied)
+}

@@ -1,0 +1,444 @@
+//! A run: the coordinator owns all state, obeys the scheduler, hears the executor through one channel, and tells an
+//! [`Observer`] what happens. Decides nothing about order and does no work of a node itself.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::time::{Duration, Instant};
+
+use pru_flow_cache::{ActionKey, ActionResult, LocalStore, StatCache, Store};
+use pru_flow_stages::io::Progress;
+
+use crate::execute::{Executor, Message, Outcome, Task};
+use crate::graph::{Device, Graph, NodeId, Work};
+use crate::plan::resolve;
+use crate::problem::{Problem, Problems};
+use crate::project::Project;
+use crate::schedule::{Command, Event, Limits, Need, Scheduler};
+use crate::sources::find_all;
+
+/// How long a node is given to stop before its process is killed.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// What the user asked for.
+#[derive(Clone, Debug)]
+pub struct RunOptions {
+    /// Nodes at once.
+    pub jobs: usize,
+    /// Cores in all.
+    pub cpus: u32,
+    /// Overrides where nodes run.
+    pub device: Option<Device>,
+    /// Whether the first failure stops the run.
+    pub fail_fast: bool,
+}
+
+/// How a node ended, as told to the outside.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// It ran, and its result is durable.
+    Executed,
+    /// Its result was in the store.
+    Cached,
+    /// It failed: reason, end of its log.
+    Failed(String, String),
+    /// A producer (this one) failed.
+    Skipped(String),
+    /// The run was stopped.
+    Cancelled,
+}
+
+impl Ended {
+    /// The word in events.
+    #[must_use]
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Executed => "executed",
+            Self::Cached => "cached",
+            Self::Failed(..) => "failed",
+            Self::Skipped(_) => "skipped",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
+/// Counts of a run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Nodes that ran.
+    pub executed: usize,
+    /// Nodes whose result was in the store.
+    pub cached: usize,
+    /// Nodes that failed.
+    pub failed: usize,
+    /// Nodes that were skipped or cancelled.
+    pub skipped: usize,
+}
+
+impl Totals {
+    fn of(ended: &[Option<Ended>]) -> Self {
+        let mut totals = Self::default();
+        for ended in ended.iter().flatten() {
+            match ended {
+                Ended::Executed => totals.executed += 1,
+                Ended::Cached => totals.cached += 1,
+                Ended::Failed(..) => totals.failed += 1,
+                Ended::Skipped(_) | Ended::Cancelled => totals.skipped += 1,
+            }
+        }
+        totals
+    }
+}
+
+/// Hears what happens in a run.
+pub trait Observer {
+    /// The run begins with this many nodes.
+    fn started(&mut self, _nodes: usize) {}
+    /// A node begins to run.
+    fn node_started(&mut self, _name: &str, _key: &ActionKey) {}
+    /// A running node is this far.
+    fn progress(&mut self, _name: &str, _progress: &Progress) {}
+    /// A node has ended; an executed one is durable.
+    fn node_finished(&mut self, _name: &str, _key: Option<&ActionKey>, _ended: &Ended, _wall: Duration) {}
+    /// Something that the user should know, in a sentence.
+    fn note(&mut self, _text: &str) {}
+    /// The run is over.
+    fn finished(&mut self, _totals: &Totals, _wall: Duration) {}
+}
+
+/// What a run left.
+pub struct RunEnd {
+    /// Counts.
+    pub totals: Totals,
+    /// Results by node.
+    pub results: Vec<Option<Arc<ActionResult>>>,
+    /// The signal that stopped the run.
+    pub signal: Option<i32>,
+    /// Time from first to last.
+    pub wall: Duration,
+}
+
+/// Runs the `wanted` nodes of a project.
+///
+/// # Errors
+/// What is wrong before anything runs: missing sources, a device that is not there.
+pub fn run(
+    project: &Project,
+    wanted: &[bool],
+    (store, stat): (Arc<LocalStore>, Arc<StatCache>),
+    options: &RunOptions,
+    observer: &mut dyn Observer,
+) -> Result<RunEnd, Problems> {
+    let graph = &project.graph;
+    let (sender, receiver) = channel();
+    let logs = project.logs();
+    std::fs::create_dir_all(&logs).map_err(|e| Problems::one(Problem::of_file(format!("{}: {e}", logs.display()))))?;
+    let executor = Executor::new(Arc::clone(&store), Arc::clone(&stat), project.root.clone(), logs, sender.clone());
+    check_sources(graph, wanted, &stat)?;
+    check_devices(graph, wanted, options, &executor)?;
+    forward_signals(sender);
+    let needs: Vec<Need> = graph.nodes.iter().map(|node| need(&node.resources)).collect();
+    let producers = (0..graph.nodes.len()).map(|id| graph.producers(id)).collect();
+    let scheduler = Scheduler::new(producers, &needs, &graph.order, wanted, limits(options), options.fail_fast);
+    let count = wanted.iter().filter(|w| **w).count();
+    let mut coordinator = Coordinator {
+        graph,
+        store,
+        stat,
+        options,
+        executor,
+        observer,
+        scheduler,
+        results: vec![None; graph.nodes.len()],
+        resolved: (0..graph.nodes.len()).map(|_| None).collect(),
+        keys: vec![None; graph.nodes.len()],
+        ended: vec![None; graph.nodes.len()],
+        running: 0,
+        signal: None,
+        deadline: None,
+        cuda: None,
+    };
+    let start = Instant::now();
+    coordinator.observer.started(count);
+    coordinator.drive(&receiver);
+    let wall = start.elapsed();
+    let totals = Totals::of(&coordinator.ended);
+    coordinator.observer.finished(&totals, wall);
+    Ok(RunEnd { totals, results: coordinator.results, signal: coordinator.signal, wall })
+}
+
+fn need(resources: &pru_flow_stages::Resources) -> Need {
+    Need {
+        cpus: resources.cpus,
+        gpus: resources.gpus,
+        memory_bytes: resources.memory_bytes,
+        exclusive: resources.exclusive,
+    }
+}
+
+fn limits(options: &RunOptions) -> Limits {
+    let memory = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let total_kib =
+        memory.lines().find_map(|line| line.strip_prefix("MemTotal:")?.split_whitespace().next()?.parse().ok());
+    Limits {
+        nodes: options.jobs,
+        cpus: options.cpus,
+        gpus: u32::MAX,
+        memory_bytes: total_kib.map_or(u64::MAX, |kib: u64| kib * 1024),
+    }
+}
+
+/// A missing file is told before anything runs, for all nodes at once.
+fn check_sources(graph: &Graph, wanted: &[bool], stat: &StatCache) -> Result<(), Problems> {
+    let mut problems = Problems::default();
+    for node in graph.nodes.iter().zip(wanted).filter(|(_, wanted)| **wanted).map(|(node, _)| node) {
+        if let Err(message) = find_all(&node.sources, stat) {
+            problems.push(Problem::new(format!("`{}`: {message}", node.stage), node.span));
+        }
+    }
+    problems.into_result(())
+}
+
+fn check_devices(graph: &Graph, wanted: &[bool], options: &RunOptions, executor: &Executor) -> Result<(), Problems> {
+    let asked = graph.nodes.iter().zip(wanted).filter(|(node, wanted)| **wanted && needs_worker(&node.work));
+    let asked: Vec<(u32, &crate::graph::GraphNode)> = asked
+        .filter_map(|(node, _)| match options.device.unwrap_or(node.device) {
+            Device::Cuda(index) => Some((index, node)),
+            Device::Auto | Device::Cpu => None,
+        })
+        .collect();
+    if asked.is_empty() {
+        return Ok(());
+    }
+    let hello = executor.hello().map_err(|message| Problems::one(Problem::of_file(message)))?;
+    let mut problems = Problems::default();
+    for (index, node) in asked.iter().filter(|(index, _)| *index >= hello.cuda_devices) {
+        let there = match hello.cuda_devices {
+            0 => "there is no CUDA device that libtorch can use".to_owned(),
+            n => format!("there are {n} CUDA devices"),
+        };
+        let problem = Problem::new(format!("`{}` asks for cuda:{index}, and {there}", node.stage), node.span);
+        problems.push(problem.help("run with `--device cpu`, or look at `pru-flow doctor`"));
+    }
+    problems.into_result(())
+}
+
+fn needs_worker(work: &Work) -> bool {
+    matches!(work, Work::Builtin { def, .. } if def.needs_worker())
+}
+
+fn forward_signals(sender: Sender<Message>) {
+    use signal_hook::consts::{SIGINT, SIGTERM};
+    let Ok(mut signals) = signal_hook::iterator::Signals::new([SIGINT, SIGTERM]) else {
+        tracing::warn!("signals cannot be handled; Ctrl-C ends the run at once, and nothing finished is lost");
+        return;
+    };
+    std::thread::spawn(move || {
+        for signal in signals.forever() {
+            if sender.send(Message::Signal(signal)).is_err() {
+                return;
+            }
+        }
+    });
+}
+
+struct Coordinator<'a> {
+    graph: &'a Graph,
+    store: Arc<LocalStore>,
+    stat: Arc<StatCache>,
+    options: &'a RunOptions,
+    executor: Executor,
+    observer: &'a mut dyn Observer,
+    scheduler: Scheduler,
+    results: Vec<Option<Arc<ActionResult>>>,
+    /// Nodes that were resolved and are about to run.
+    resolved: Vec<Option<crate::plan::Resolved>>,
+    keys: Vec<Option<ActionKey>>,
+    /// How each node ended, the last time that it did: one whose outputs were lost ends twice.
+    ended: Vec<Option<Ended>>,
+    running: usize,
+    signal: Option<i32>,
+    deadline: Option<Instant>,
+    /// CUDA devices, once a node wanted to know.
+    cuda: Option<u32>,
+}
+
+impl Coordinator<'_> {
+    fn drive(&mut self, receiver: &Receiver<Message>) {
+        let commands = self.scheduler.begin();
+        self.obey(commands);
+        while !(self.scheduler.is_over() && self.running == 0) {
+            match receiver.recv_timeout(Duration::from_millis(200)) {
+                Ok(message) => self.hear(message),
+                Err(RecvTimeoutError::Timeout) => self.hear(Message::Tick),
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+        }
+    }
+
+    fn hear(&mut self, message: Message) {
+        match message {
+            Message::Progress(id, progress) => self.observer.progress(&self.graph.nodes[id].name, &progress),
+            Message::Finished(id, outcome, wall) => self.finished(id, outcome, wall),
+            Message::Signal(signal) => self.stop(signal),
+            Message::Tick => {
+                if self.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                    self.executor.kill();
+                }
+            }
+        }
+    }
+
+    fn stop(&mut self, signal: i32) {
+        if self.signal.is_some() {
+            self.observer.note("stopping at once");
+            self.executor.kill();
+            return;
+        }
+        self.signal = Some(signal);
+        self.deadline = Some(Instant::now() + GRACE);
+        if self.running > 0 {
+            let (n, s) = (self.running, GRACE.as_secs());
+            let stages = if n == 1 { "1 node was".to_owned() } else { format!("{n} nodes were") };
+            self.observer.note(&format!("stopping: {stages} asked to stop (at most {s} s; again to stop at once)"));
+        }
+        self.executor.ask_stop();
+        let commands = self.scheduler.on(Event::Stop);
+        self.obey(commands);
+    }
+
+    /// Obeys commands, and those that follow from them.
+    fn obey(&mut self, commands: Vec<Command>) {
+        let mut queue = std::collections::VecDeque::from(commands);
+        while let Some(command) = queue.pop_front() {
+            match command {
+                Command::Resolve(id) => {
+                    let event = self.resolve(id);
+                    queue.extend(self.scheduler.on(event));
+                }
+                Command::Start { id, replace } => {
+                    if let Err(event) = self.start(id, replace) {
+                        queue.extend(self.scheduler.on(event));
+                    }
+                }
+                Command::Skip(id, because) => {
+                    let because = self.graph.nodes[because].name.clone();
+                    self.end(id, &Ended::Skipped(because), Duration::ZERO);
+                }
+                Command::Cancel(id) => self.end(id, &Ended::Cancelled, Duration::ZERO),
+            }
+        }
+    }
+
+    fn resolve(&mut self, id: NodeId) -> Event {
+        let resolved = match resolve(self.graph, id, &self.results, &self.stat) {
+            Ok(resolved) => resolved,
+            Err(why) => {
+                self.end(id, &Ended::Failed(why, String::new()), Duration::ZERO);
+                return Event::Unresolvable(id);
+            }
+        };
+        self.keys[id] = Some(resolved.key);
+        let found = self.store.get_results(&[resolved.key]);
+        match found.map(|mut found| found.pop().flatten()) {
+            Ok(Some(result)) => {
+                self.results[id] = Some(Arc::new(result));
+                self.end(id, &Ended::Cached, Duration::ZERO);
+                // Kept for the case that an output turns out to be damaged and the node must run after all.
+                self.resolved[id] = Some(resolved);
+                Event::Hit(id)
+            }
+            Ok(None) => {
+                self.resolved[id] = Some(resolved);
+                Event::Miss(id)
+            }
+            Err(error) => {
+                self.end(id, &Ended::Failed(error.to_string(), String::new()), Duration::ZERO);
+                Event::Unresolvable(id)
+            }
+        }
+    }
+
+    fn start(&mut self, id: NodeId, replace: bool) -> Result<(), Event> {
+        let node = &self.graph.nodes[id];
+        let device = self.device(id);
+        let Some(resolved) = self.resolved[id].clone() else {
+            self.end(
+                id,
+                &Ended::Failed("started before it was resolved, which is a bug".into(), String::new()),
+                Duration::ZERO,
+            );
+            return Err(Event::Failed(id));
+        };
+        if replace {
+            let name = &node.name;
+            self.observer.note(&format!("the stored outputs of {name} are missing or damaged: it runs again"));
+        }
+        self.observer.node_started(&node.name, &resolved.key);
+        tracing::info!(node = %node.name, key = %resolved.key, "start");
+        self.running += 1;
+        self.executor.start(Task {
+            id,
+            name: node.name.clone(),
+            action: resolved.action,
+            key: resolved.key,
+            work: node.work.clone(),
+            inputs: resolved.inputs,
+            sources: resolved.sources,
+            outputs: node.outputs.clone(),
+            threads: node.resources.cpus,
+            device,
+            replace,
+        });
+        Ok(())
+    }
+
+    fn device(&mut self, id: NodeId) -> String {
+        let node = &self.graph.nodes[id];
+        if !needs_worker(&node.work) {
+            return "cpu".to_owned();
+        }
+        match self.options.device.unwrap_or(node.device) {
+            Device::Cpu => "cpu".to_owned(),
+            Device::Cuda(index) => format!("cuda:{index}"),
+            Device::Auto => {
+                let executor = &self.executor;
+                // Without a worker the node itself fails, with the reason.
+                let devices = *self.cuda.get_or_insert_with(|| executor.hello().map_or(0, |hello| hello.cuda_devices));
+                if devices > 0 { "cuda:0".to_owned() } else { "cpu".to_owned() }
+            }
+        }
+    }
+
+    fn finished(&mut self, id: NodeId, outcome: Outcome, wall: Duration) {
+        self.running -= 1;
+        let event = match outcome {
+            Outcome::Done(done) => {
+                if !done.differing.is_empty() {
+                    let name = &self.graph.nodes[id].name;
+                    let outputs = done.differing.join(", ");
+                    let text = "is not deterministic: an earlier result differs and stays; both are kept";
+                    self.observer.note(&format!("{name} {text} (outputs: {outputs})"));
+                }
+                self.results[id] = Some(done.result);
+                self.end(id, &Ended::Executed, wall);
+                Event::Executed(id)
+            }
+            Outcome::Failed(reason, log) => {
+                self.end(id, &Ended::Failed(reason, log), wall);
+                Event::Failed(id)
+            }
+            Outcome::Stopped => {
+                self.end(id, &Ended::Cancelled, wall);
+                Event::Stopped(id)
+            }
+            Outcome::Damaged(producers) => Event::Damaged(id, producers),
+        };
+        let commands = self.scheduler.on(event);
+        self.obey(commands);
+    }
+
+    fn end(&mut self, id: NodeId, ended: &Ended, wall: Duration) {
+        self.ended[id] = Some(ended.clone());
+        self.observer.node_finished(&self.graph.nodes[id].name, self.keys[id].as_ref(), ended, wall);
+    }
+}

@@ -1,0 +1,250 @@
+//! What a running stage can reach: its inputs, sources, output paths, and the way to report progress.
+//!
+//! A stage gets no path of the store. It reads the artifacts that its [`Attempt`] names, and nothing else.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use pru_flow_cache::Digest;
+use serde::{Deserialize, Serialize};
+
+use crate::stage::StageError;
+
+/// One attempt at running a node: all that an executor needs. Written as JSON for worker processes.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Attempt {
+    /// The stage's name.
+    pub stage: String,
+    /// Normalised params.
+    pub params: serde_json::Value,
+    /// Artifacts by port.
+    pub inputs: BTreeMap<String, Vec<Input>>,
+    /// Source files by name: the path as resolved by the engine.
+    pub sources: BTreeMap<String, PathBuf>,
+    /// A fresh folder: outputs are written to `folder/out/<output>`, scratch files to `folder/scratch`.
+    pub folder: PathBuf,
+    /// `cpu` or `cuda:<i>`.
+    pub device: String,
+    /// Threads to compute with.
+    pub threads: u32,
+    /// The file that the stage's stdout and stderr go to.
+    pub log: PathBuf,
+}
+
+/// One artifact given to a port.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Input {
+    /// Coordinates of the node that made it, in declaration order of the axes; empty without a matrix.
+    pub coordinates: Vec<(String, String)>,
+    /// Its files: one with an empty name for a file, else the folder's members in order of name.
+    pub files: Vec<InputFile>,
+}
+
+/// One file of an artifact.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct InputFile {
+    /// Path inside the folder, empty for a single file.
+    pub name: String,
+    digest: Digest,
+    /// Where the bytes lie; private, so that no stage walks from here to what it may not see.
+    path: PathBuf,
+}
+
+impl InputFile {
+    /// Names a file of an artifact; `path` is where its verified bytes lie.
+    #[must_use]
+    pub fn new(name: impl Into<String>, digest: Digest, path: PathBuf) -> Self {
+        Self { name: name.into(), digest, path }
+    }
+
+    /// Reads the file and checks its digest.
+    ///
+    /// # Errors
+    /// When it cannot be read, or its bytes are not those that the key was computed from.
+    pub fn read(&self) -> Result<Vec<u8>, StageError> {
+        let bytes =
+            std::fs::read(&self.path).map_err(|e| StageError::io(format!("reading the input {}", self.name), e))?;
+        if Digest::of(&bytes) != self.digest {
+            return Err(StageError::input(&self.name, format!("the bytes are not those of digest {}", self.digest)));
+        }
+        Ok(bytes)
+    }
+}
+
+impl Input {
+    /// The value on an axis of the node that made this artifact.
+    #[must_use]
+    pub fn coordinate(&self, axis: &str) -> Option<&str> {
+        self.coordinates.iter().find(|(name, _)| name == axis).map(|(_, value)| value.as_str())
+    }
+
+    /// Reads an artifact that is a single file.
+    ///
+    /// # Errors
+    /// When it is a folder, cannot be read or is damaged.
+    pub fn read(&self) -> Result<Vec<u8>, StageError> {
+        match self.files.as_slice() {
+            [file] if file.name.is_empty() => file.read(),
+            _ => Err(StageError::failed("a single file was expected here, and a folder was given")),
+        }
+    }
+}
+
+/// What a running stage tells the outside. Never part of an artifact.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
+#[serde(rename_all = "snake_case", tag = "type")]
+pub enum StageEvent {
+    /// One more unit of work is done.
+    Progress(Progress),
+    /// A measurement for the record (seconds, bytes, samples): never part of a result's content.
+    Measured {
+        /// Name with its unit last, for instance `train_seconds`.
+        name: String,
+        /// The value.
+        value: f64,
+    },
+}
+
+/// How far a stage is.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
+pub struct Progress {
+    /// What is counted: `epoch`, `file`.
+    pub unit: String,
+    /// Units done.
+    pub done: u64,
+    /// Units in all, 0 when unknown.
+    pub total: u64,
+    /// Mean training loss of the last unit.
+    pub loss: Option<f64>,
+    /// Accuracy, 0 to 1.
+    pub accuracy: Option<f64>,
+    /// Samples per second.
+    pub samples_per_s: Option<f64>,
+}
+
+/// A running stage's access to the outside.
+pub struct StageIo<'a> {
+    attempt: &'a Attempt,
+    cancelled: Arc<AtomicBool>,
+    events: Box<dyn FnMut(StageEvent) + 'a>,
+}
+
+impl<'a> StageIo<'a> {
+    /// Opens the attempt: creates its output and scratch folders.
+    ///
+    /// # Errors
+    /// When the folders cannot be created.
+    pub fn new(
+        attempt: &'a Attempt,
+        cancelled: Arc<AtomicBool>,
+        events: impl FnMut(StageEvent) + 'a,
+    ) -> Result<Self, StageError> {
+        for folder in ["out", "scratch"] {
+            let path = attempt.folder.join(folder);
+            std::fs::create_dir_all(&path).map_err(|e| StageError::io(format!("creating {}", path.display()), e))?;
+        }
+        Ok(Self { attempt, cancelled, events: Box::new(events) })
+    }
+
+    /// The single artifact of a port.
+    ///
+    /// # Errors
+    /// When the port has none or several.
+    pub fn input(&self, port: &str) -> Result<&'a Input, StageError> {
+        match self.inputs(port) {
+            [input] => Ok(input),
+            inputs => {
+                Err(StageError::input(port, format!("one artifact was expected, {} are connected", inputs.len())))
+            }
+        }
+    }
+
+    /// All artifacts of a port, in the order that the key lists.
+    #[must_use]
+    pub fn inputs(&self, port: &str) -> &'a [Input] {
+        self.attempt.inputs.get(port).map_or(&[], Vec::as_slice)
+    }
+
+    /// The path of a source file or folder, by the name that [`crate::Stage::sources`] gave it.
+    ///
+    /// # Errors
+    /// When the stage declared no such source.
+    pub fn source(&self, name: &str) -> Result<&'a Path, StageError> {
+        self.attempt
+            .sources
+            .get(name)
+            .map(PathBuf::as_path)
+            .ok_or_else(|| StageError::input(name, "no such source was declared"))
+    }
+
+    /// Where an output is to be written: a file's path, or a folder that the stage creates and fills.
+    #[must_use]
+    pub fn output(&self, name: &str) -> PathBuf {
+        self.attempt.folder.join("out").join(name)
+    }
+
+    /// Writes a whole output file.
+    ///
+    /// # Errors
+    /// When writing fails.
+    pub fn write(&self, output: &str, bytes: &[u8]) -> Result<(), StageError> {
+        let path = self.output(output);
+        std::fs::write(&path, bytes).map_err(|e| StageError::io(format!("writing the output {output}"), e))
+    }
+
+    /// Writes one member of an output folder.
+    ///
+    /// # Errors
+    /// When writing fails.
+    pub fn write_member(&self, output: &str, member: &str, bytes: &[u8]) -> Result<(), StageError> {
+        let path = self.output(output).join(member);
+        let parent = path.parent().unwrap_or(&path);
+        std::fs::create_dir_all(parent)
+            .and_then(|()| std::fs::write(&path, bytes))
+            .map_err(|e| StageError::io(format!("writing {member} of the output {output}"), e))
+    }
+
+    /// A folder for the stage's own temporary files.
+    #[must_use]
+    pub fn scratch(&self) -> PathBuf {
+        self.attempt.folder.join("scratch")
+    }
+
+    /// `cpu` or `cuda:<i>`.
+    #[must_use]
+    pub fn device(&self) -> &str {
+        &self.attempt.device
+    }
+
+    /// Threads to compute with: the declared `cpus`.
+    #[must_use]
+    pub fn threads(&self) -> u32 {
+        self.attempt.threads
+    }
+
+    /// Whether the run was asked to stop: poll it at least once a second of work.
+    #[must_use]
+    pub fn cancelled(&self) -> bool {
+        self.cancelled.load(Ordering::Relaxed)
+    }
+
+    /// As [`Self::cancelled`], for use with `?`.
+    ///
+    /// # Errors
+    /// [`StageError::Cancelled`] when the run was asked to stop.
+    pub fn check_cancelled(&self) -> Result<(), StageError> {
+        if self.cancelled() { Err(StageError::Cancelled) } else { Ok(()) }
+    }
+
+    /// Tells how far the work is.
+    pub fn progress(&mut self, progress: Progress) {
+        (self.events)(StageEvent::Progress(progress));
+    }
+
+    /// Records a measurement.
+    pub fn measure(&mut self, name: &str, value: f64) {
+        (self.events)(StageEvent::Measured { name: name.to_owned(), value });
+    }
+}

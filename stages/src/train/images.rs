@@ -1,0 +1,388 @@
+//! Labelled images on the device, and the batches of an epoch: order, conversion and augmentation.
+//!
+//! Pixels stay in their stored type and become floats a batch at a time. What is random is drawn here in Rust, per
+//! sample in the order of the epoch; the device only indexes.
+
+use std::collections::BTreeSet;
+
+use rand::Rng;
+use tch::{Device, Kind, Tensor};
+
+use crate::dataset::{Dataset, Pixels};
+use crate::io::StageIo;
+use crate::model::network::Network;
+use crate::rng;
+use crate::stage::StageError;
+use crate::train::params::{Augment, Order, Recipe};
+
+/// Images and labels, checked against the network that they are for.
+pub struct Images {
+    /// [N, C, H, W], u8 or f32.
+    pixels: Tensor,
+    /// i64 [N], on the device.
+    labels: Tensor,
+    labels_on_host: Vec<i64>,
+    kind: Kind,
+    device: Device,
+}
+
+/// Some samples, ready for [`Network::forward`].
+pub struct Batch {
+    /// Pixels in [0, 1], [n, C, H, W], in the network's type.
+    pub pixels: Tensor,
+    /// Labels, i64 [n].
+    pub labels: Tensor,
+    /// Which samples these are: positions in the [`Images`], i64 [n].
+    pub rows: Tensor,
+}
+
+impl Images {
+    /// The data set of an input port.
+    ///
+    /// # Errors
+    /// When it is damaged, empty, or its images or labels do not fit the network.
+    pub fn load(io: &StageIo, port: &str, network: &Network) -> Result<Self, StageError> {
+        Self::new(port, &Dataset::from_input(port, io.input(port)?)?, network)
+    }
+
+    /// Checks a data set and brings it to the network's device; `name` is used in errors.
+    ///
+    /// # Errors
+    /// When it is empty, or its images or labels do not fit the network.
+    pub fn new(name: &str, dataset: &Dataset, network: &Network) -> Result<Self, StageError> {
+        let [n, channels, height, width] = dataset.shape;
+        let architecture = network.architecture();
+        let bad = |problem: String| Err(StageError::input(name, problem));
+        if n == 0 {
+            return bad("the data set holds no sample".to_owned());
+        }
+        if channels != architecture.channels as usize {
+            return bad(format!("images of {channels} channel(s); the network takes {}", architecture.channels));
+        }
+        if (height, width) != (28, 28) && (height, width) != (32, 32) {
+            return bad(format!("images of {height}x{width} pixels; AllCNN takes 28x28 and 32x32"));
+        }
+        let classes = i64::from(architecture.classes);
+        if let Some(at) = dataset.labels.iter().position(|label| !(0..classes).contains(label)) {
+            let label = dataset.labels[at];
+            return bad(format!("label {label} of sample {at}; the network has the classes 0 to {}", classes - 1));
+        }
+        let shape = [n, channels, height, width].map(|d| d as i64);
+        let device = network.device();
+        let pixels = match &dataset.pixels {
+            Pixels::U8(bytes) => Tensor::f_from_slice(bytes),
+            Pixels::F32(values) => Tensor::f_from_slice(values),
+        };
+        let pixels = pixels.and_then(|p| p.f_view(shape)).and_then(|p| p.f_to_device(device));
+        let pixels = pixels.map_err(|e| StageError::input(name, e.to_string()))?;
+        let labels = Tensor::from_slice(&dataset.labels).to_device(device);
+        Ok(Self { pixels, labels, labels_on_host: dataset.labels.clone(), kind: network.kind(), device })
+    }
+
+    /// Number of samples.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.labels_on_host.len()
+    }
+
+    /// Whether there is no sample; never, but clippy asks.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.labels_on_host.is_empty()
+    }
+
+    /// The labels.
+    #[must_use]
+    pub fn labels(&self) -> &[i64] {
+        &self.labels_on_host
+    }
+
+    /// Refuses a data set that holds another class than `class`.
+    ///
+    /// # Errors
+    /// As said.
+    pub fn expect_only(&self, class: u32) -> Result<(), StageError> {
+        let found: BTreeSet<i64> = self.labels_on_host.iter().copied().collect();
+        if found == BTreeSet::from([i64::from(class)]) {
+            return Ok(());
+        }
+        Err(StageError::failed(format!("only class {class} was to be seen, and the data hold the classes {found:?}")))
+    }
+
+    /// Refuses a data set that holds `class`.
+    ///
+    /// # Errors
+    /// As said.
+    pub fn expect_without(&self, class: u32) -> Result<(), StageError> {
+        if self.labels_on_host.contains(&i64::from(class)) {
+            return Err(StageError::failed(format!("class {class} was to be left out, and the data hold it")));
+        }
+        Ok(())
+    }
+
+    /// The samples `rows`, in that order.
+    #[must_use]
+    pub fn select(&self, rows: &[usize]) -> Self {
+        let index = self.rows(rows);
+        Self {
+            pixels: self.pixels.index_select(0, &index),
+            labels: self.labels.index_select(0, &index),
+            labels_on_host: rows.iter().map(|&row| self.labels_on_host[row]).collect(),
+            kind: self.kind,
+            device: self.device,
+        }
+    }
+
+    /// One value a sample, on the device: labels that replace the true ones, for instance.
+    ///
+    /// # Panics
+    /// When there are more or fewer values than samples.
+    pub fn per_sample(&self, values: &[i64]) -> Tensor {
+        assert_eq!(values.len(), self.len(), "one value a sample");
+        Tensor::from_slice(values).to_device(self.device)
+    }
+
+    /// All samples as stored, `batch_size` at a time: for evaluation.
+    #[must_use]
+    pub fn in_order(&self, batch_size: usize) -> Batches<'_> {
+        let all: Vec<usize> = (0..self.len()).collect();
+        Batches { images: self, rows: self.rows(&all), changes: None, batch_size: batch_size as i64, next: 0 }
+    }
+
+    /// The batches of one pass; `pass` names it in the random streams, for instance `epoch-3`.
+    #[must_use]
+    pub fn batches<'a>(&'a self, recipe: &'a Recipe, pass: &str) -> Batches<'a> {
+        let order = match recipe.order {
+            Order::Sequential => (0..self.len()).collect(),
+            Order::Shuffled => rng::permutation(&mut recipe.stream(&format!("order/{pass}")), self.len()),
+        };
+        let changes = (!recipe.augment.is_none()).then(|| Changes::draw(self, recipe, pass));
+        Batches { images: self, rows: self.rows(&order), changes, batch_size: i64::from(recipe.batch_size), next: 0 }
+    }
+
+    fn rows(&self, rows: &[usize]) -> Tensor {
+        let rows: Vec<i64> = rows.iter().map(|&row| row as i64).collect();
+        Tensor::from_slice(&rows).to_device(self.device)
+    }
+}
+
+/// The batches of one pass.
+pub struct Batches<'a> {
+    images: &'a Images,
+    rows: Tensor,
+    changes: Option<Changes<'a>>,
+    batch_size: i64,
+    next: i64,
+}
+
+impl Iterator for Batches<'_> {
+    type Item = Batch;
+
+    fn next(&mut self) -> Option<Batch> {
+        let all = self.rows.size()[0];
+        if self.next >= all {
+            return None;
+        }
+        let (start, count) = (self.next, self.batch_size.min(all - self.next));
+        self.next += count;
+        let rows = self.rows.narrow(0, start, count);
+        let stored = self.images.pixels.index_select(0, &rows);
+        let pixels = match stored.kind() {
+            Kind::Uint8 => stored.to_kind(self.images.kind) / 255.0,
+            _ => stored.to_kind(self.images.kind),
+        };
+        let pixels = match &self.changes {
+            Some(changes) => changes.apply(&pixels, start),
+            None => pixels,
+        };
+        Some(Batch { pixels, labels: self.images.labels.index_select(0, &rows), rows })
+    }
+}
+
+/// The random crops and flips of one pass, one of each a sample, in the order of the pass.
+struct Changes<'a> {
+    augment: &'a Augment,
+    /// Rows and columns to begin the crop at, and whether to mirror (0 or 1): i64 [N] each.
+    top: Tensor,
+    left: Tensor,
+    mirror: Tensor,
+}
+
+impl<'a> Changes<'a> {
+    fn draw(images: &Images, recipe: &'a Recipe, pass: &str) -> Self {
+        let mut stream = recipe.stream(&format!("augment/{pass}"));
+        let most = 2 * i64::from(recipe.augment.crop_padding);
+        let (mut top, mut left, mut mirror) = (Vec::new(), Vec::new(), Vec::new());
+        for _ in 0..images.len() {
+            top.push(stream.random_range(0..=most));
+            left.push(stream.random_range(0..=most));
+            mirror.push(i64::from(recipe.augment.flip && stream.random::<bool>()));
+        }
+        let on_device = |values: &[i64]| images.per_sample(values);
+        Self { augment: &recipe.augment, top: on_device(&top), left: on_device(&left), mirror: on_device(&mirror) }
+    }
+
+    /// Changes the batch whose first sample is the `start`-th of the pass.
+    fn apply(&self, x: &Tensor, start: i64) -> Tensor {
+        let &[n, _, height, width] = x.size().as_slice() else { unreachable!("images have four dimensions") };
+        let drawn = |values: &Tensor| values.narrow(0, start, n).view([n, 1]);
+        let padding = i64::from(self.augment.crop_padding);
+        let padded = match (padding, self.augment.reflect) {
+            (0, _) => x.shallow_clone(),
+            (p, true) => x.reflection_pad2d([p; 4]),
+            (p, false) => x.constant_pad_nd([p; 4]),
+        };
+        let options = (Kind::Int64, x.device());
+        let rows: Tensor = Tensor::arange(height, options).view([1, height]) + drawn(&self.top);
+        let columns = Tensor::arange(width, options).view([1, width]);
+        let mirror = drawn(&self.mirror);
+        let columns: Tensor = &columns * (1 - &mirror) + (width - 1 - &columns) * &mirror + drawn(&self.left);
+        let sample = Tensor::arange(n, options).view([n, 1, 1]);
+        // Index tensors on both sides of a whole dimension put that dimension last: [n, H, W, C].
+        let index = [Some(sample), None, Some(rows.view([n, height, 1])), Some(columns.view([n, 1, width]))];
+        padded.index(&index).permute([0, 3, 1, 2]).contiguous()
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::float_cmp, reason = "indexing moves pixels and must not change them")]
+mod tests {
+    use super::*;
+    use crate::model::architecture::{Architecture, ModelParams};
+    use crate::model::init;
+    use crate::train::params::{BatchNorm, Normalise, Optimizer, Precision};
+
+    fn network(channels: u32, normalise: Option<&Normalise>) -> Network {
+        let params = ModelParams { width: 0.05, ..ModelParams::default() };
+        let architecture = Architecture::new(&params, channels).unwrap();
+        let state = init::draw(&architecture, safetensors::tensor::Dtype::F64, 7, "");
+        Network::from_state("test", &state, Precision::F64, normalise, Device::Cpu).unwrap()
+    }
+
+    /// Images without two equal pixels in a row or column, so that every crop and flip is told from every other.
+    fn dataset(n: usize, channels: usize, side: usize) -> Dataset {
+        let pixel = |at: usize| ((at * 37) % 251) as u8;
+        let pixels = (0..n * channels * side * side).map(pixel).collect();
+        let labels = (0..n as i64).map(|i| i % 10).collect();
+        Dataset {
+            shape: [n, channels, side, side],
+            pixels: Pixels::U8(pixels),
+            labels,
+            positions: (0..n as i64).collect(),
+        }
+    }
+
+    fn recipe(order: Order, augment: Augment) -> Recipe {
+        Recipe {
+            epochs: 1,
+            batch_size: 7,
+            optimizer: Optimizer::new(0.1, 0.0),
+            momentum_reset: false,
+            order,
+            augment,
+            batch_norm: BatchNorm::Train,
+            seed: 7,
+            purpose: "",
+        }
+    }
+
+    fn numbers(x: &Tensor) -> Vec<f64> {
+        Vec::try_from(x.flatten(0, -1).to_kind(Kind::Double)).unwrap()
+    }
+
+    #[test]
+    fn an_epoch_gives_every_sample_once_in_batches_with_a_smaller_tail() {
+        let network = network(1, None);
+        let images = Images::new("data", &dataset(20, 1, 28), &network).unwrap();
+        let shuffled = recipe(Order::Shuffled, Augment::default());
+        let rows = |recipe: &Recipe, pass: &str| -> (Vec<usize>, Vec<f64>) {
+            let batches: Vec<Batch> = images.batches(recipe, pass).collect();
+            let sizes = batches.iter().map(|b| b.labels.size()[0] as usize).collect();
+            (sizes, batches.iter().flat_map(|b| numbers(&b.rows)).collect())
+        };
+        let (sizes, first) = rows(&shuffled, "epoch-1");
+        assert_eq!(sizes, [7, 7, 6]);
+        let mut sorted = first.clone();
+        sorted.sort_by(f64::total_cmp);
+        assert_eq!(sorted, (0..20).map(f64::from).collect::<Vec<_>>());
+        assert_eq!(first, rows(&shuffled, "epoch-1").1);
+        assert_ne!(first, rows(&shuffled, "epoch-2").1);
+        assert_eq!(rows(&recipe(Order::Sequential, Augment::default()), "epoch-1").1, sorted);
+        for batch in images.batches(&shuffled, "epoch-1") {
+            for (row, label) in numbers(&batch.rows).iter().zip(numbers(&batch.labels)) {
+                assert_eq!(row % 10.0, label);
+            }
+        }
+    }
+
+    /// The pixel at (y, x) of an image padded without end, by zeros or by reflection at the edge pixels.
+    fn padded(image: &[f64], side: i64, reflect: bool, y: i64, x: i64) -> f64 {
+        let mirror = |v: i64| {
+            if v < 0 {
+                -v
+            } else if v >= side {
+                2 * (side - 1) - v
+            } else {
+                v
+            }
+        };
+        let inside = |v: i64| (0..side).contains(&v);
+        match (inside(y) && inside(x), reflect) {
+            (true, _) => image[(y * side + x) as usize],
+            (false, true) => image[(mirror(y) * side + mirror(x)) as usize],
+            (false, false) => 0.0,
+        }
+    }
+
+    #[test]
+    fn augmented_images_are_crops_and_flips_and_every_offset_and_side_occurs() {
+        let side = 32_i64;
+        for reflect in [false, true] {
+            let images = Images::new("data", &dataset(60, 3, 32), &network(3, None)).unwrap();
+            let augment = Augment { crop_padding: 1, reflect, flip: true };
+            let mut seen = BTreeSet::new();
+            for (at, batch) in images.batches(&recipe(Order::Sequential, augment), "epoch-1").enumerate() {
+                let plain = images.select(&(7 * at..(7 * at + 7).min(60)).collect::<Vec<_>>());
+                let plain = numbers(&plain.in_order(7).next().unwrap().pixels);
+                let changed = numbers(&batch.pixels);
+                let size = (3 * side * side) as usize;
+                for (image, changed) in plain.chunks(size).zip(changed.chunks(size)) {
+                    let is = |top: i64, left: i64, flip: bool| {
+                        (0..3 * side * side).all(|i| {
+                            let (channel, y, x) = (i / (side * side), i / side % side, i % side);
+                            let x = if flip { side - 1 - x } else { x };
+                            let plane = &image[(channel * side * side) as usize..];
+                            padded(plane, side, reflect, y + top - 1, x + left - 1) == changed[i as usize]
+                        })
+                    };
+                    let all =
+                        (0..3).flat_map(|top| (0..3).flat_map(move |left| [(top, left, false), (top, left, true)]));
+                    let fits: Vec<_> = all.filter(|&(top, left, flip)| is(top, left, flip)).collect();
+                    assert_eq!(fits.len(), 1, "each image is exactly one crop of its original");
+                    seen.extend(fits);
+                }
+            }
+            assert!(seen.len() > 12, "60 images hit most of the 18 possibilities, not {}", seen.len());
+        }
+    }
+
+    #[test]
+    fn normalisation_inside_the_network_equals_normalised_images() {
+        use crate::model::network::Mode;
+        let normalise = Normalise { mean: vec![0.5, 0.4, 0.3], std: vec![0.2, 0.25, 0.3] };
+        let (inside, outside) = (network(3, Some(&normalise)), network(3, None));
+        let images = Images::new("data", &dataset(4, 3, 32), &inside).unwrap();
+        let pixels = images.in_order(4).next().unwrap().pixels;
+        let channels = |values: &[f64]| Tensor::from_slice(values).view([1, 3, 1, 1]);
+        let normalised = (&pixels - channels(&normalise.mean)) / channels(&normalise.std);
+        assert_eq!(numbers(&inside.forward(&pixels, Mode::Eval)), numbers(&outside.forward(&normalised, Mode::Eval)));
+        assert_ne!(numbers(&inside.forward(&pixels, Mode::Eval)), numbers(&outside.forward(&pixels, Mode::Eval)));
+    }
+
+    #[test]
+    fn bytes_become_pixels_from_zero_to_one() {
+        let images = Images::new("data", &dataset(3, 1, 28), &network(1, None)).unwrap();
+        let pixels = numbers(&images.in_order(9).next().unwrap().pixels);
+        assert_eq!(pixels[1], 37.0 / 255.0);
+    }
+}

@@ -1,0 +1,424 @@
+//! Whole stages on small images: what each changes and leaves alone, that equal runs give equal bytes, and how bad
+//! inputs are refused. The numbers themselves are compared with PyTorch in `parity.rs`.
+#![cfg(feature = "torch")]
+#![expect(clippy::needless_pass_by_value, reason = "params are written in place, as `json!({..})`")]
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use pru_flow_cache::Digest;
+use pru_flow_stages::dataset::{Dataset, Pixels};
+use pru_flow_stages::io::{Attempt, Input, InputFile, StageEvent, StageIo};
+use pru_flow_stages::model::state::StateDict;
+use pru_flow_stages::{StageError, class_member, find, rng};
+use rand::Rng;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+// ------------------------------------------------------------------------------------------ running a stage
+
+const CLASSES: i64 = 3;
+
+/// Blurred stripes of three directions, shifted and with noise: 28x28, `n` of each class.
+fn stripes(n: usize, seed: u64) -> Dataset {
+    let mut stream = rng::stream(seed, "stripes");
+    let (mut pixels, mut labels) = (Vec::new(), Vec::new());
+    for at in 0..n * CLASSES as usize {
+        let class = at as i64 % CLASSES;
+        let phase = stream.random_range(0.0..std::f64::consts::TAU);
+        for y in 0..28 {
+            for x in 0..28 {
+                let along = [f64::from(x), f64::from(y), f64::from(x + y) * 0.7][class as usize];
+                let noise = stream.random_range(-40.0..40.0);
+                pixels.push((128.0 + 80.0 * (along * 0.9 + phase).sin() + noise).clamp(0.0, 255.0) as u8);
+            }
+        }
+        labels.push(class);
+    }
+    let positions = (0..labels.len() as i64).collect();
+    Dataset { shape: [labels.len(), 1, 28, 28], pixels: Pixels::U8(pixels), labels, positions }
+}
+
+/// An artifact of files in `folder`.
+fn artifact(folder: &Path, files: &[(String, Vec<u8>)]) -> Input {
+    let file = |(name, bytes): &(String, Vec<u8>)| {
+        let digest = Digest::of(bytes);
+        let path = folder.join(digest.to_string());
+        std::fs::write(&path, bytes).expect("a temporary folder");
+        InputFile::new(name.clone(), digest, path)
+    };
+    Input { coordinates: Vec::new(), files: files.iter().map(file).collect() }
+}
+
+/// A data set's artifact with the classes that `keep` accepts.
+fn data(folder: &Path, dataset: &Dataset, keep: impl Fn(i64) -> bool) -> Input {
+    let classes = (0..CLASSES).filter(|class| keep(*class));
+    let file = |class: i64| {
+        let rows: Vec<usize> = (0..dataset.len()).filter(|&row| dataset.labels[row] == class).collect();
+        (class_member(class as u32), dataset.select(&rows).to_bytes().expect("well formed"))
+    };
+    artifact(folder, &classes.map(file).collect::<Vec<_>>())
+}
+
+fn file(folder: &Path, bytes: &[u8]) -> Input {
+    artifact(folder, &[(String::new(), bytes.to_vec())])
+}
+
+/// A place to run stages in.
+struct Bench {
+    folder: TempDir,
+    runs: std::cell::Cell<u32>,
+}
+
+type Outputs = BTreeMap<String, Vec<u8>>;
+
+impl Bench {
+    fn new() -> Self {
+        Self { folder: tempfile::tempdir().expect("a temporary folder"), runs: std::cell::Cell::new(0) }
+    }
+
+    fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    fn run(&self, stage: &str, params: Value, inputs: Vec<(&str, Input)>) -> Result<Outputs, StageError> {
+        self.run_observed(stage, params, inputs, false).0
+    }
+
+    fn run_observed(
+        &self,
+        stage: &str,
+        params: Value,
+        inputs: Vec<(&str, Input)>,
+        cancelled: bool,
+    ) -> (Result<Outputs, StageError>, Vec<StageEvent>) {
+        let def = find(stage).expect("a built-in");
+        let params = (def.normalise)(&params).expect("readable params");
+        assert_eq!((def.check)(&params), Vec::new());
+        self.runs.set(self.runs.get() + 1);
+        let folder = self.path().join(format!("run-{}", self.runs.get()));
+        let attempt = Attempt {
+            stage: stage.to_owned(),
+            params: params.clone(),
+            inputs: inputs.into_iter().map(|(port, input)| (port.to_owned(), vec![input])).collect(),
+            sources: BTreeMap::new(),
+            log: folder.join("log"),
+            folder,
+            device: "cpu".to_owned(),
+            threads: 1,
+        };
+        let mut events = Vec::new();
+        let result = {
+            let sink = |event| events.push(event);
+            let mut io = StageIo::new(&attempt, Arc::new(AtomicBool::new(cancelled)), sink).expect("a folder");
+            (def.run)(&params, &mut io)
+        };
+        let outputs = result.map(|()| {
+            let read =
+                |name: &str| std::fs::read(attempt.folder.join("out").join(name)).expect("the output is written");
+            def.outputs.iter().map(|output| (output.name.to_owned(), read(output.name))).collect()
+        });
+        (outputs, events)
+    }
+
+    /// A small trained network and its training data.
+    fn original(&self) -> (Vec<u8>, Dataset) {
+        let dataset = stripes(40, 1);
+        let outputs = self.run("train/original", training(), vec![("data", data(self.path(), &dataset, |_| true))]);
+        (outputs.expect("training works")["model"].clone(), dataset)
+    }
+}
+
+fn training() -> Value {
+    json!({
+        "model": {"width": 0.05, "classes": CLASSES}, "epochs": 3, "batch_size": 16,
+        "optimizer": {"lr": 0.05, "weight_decay": 1e-4},
+    })
+}
+
+fn merged(mut all: Value, more: Value) -> Value {
+    let Value::Object(more) = more else { panic!("an object") };
+    all.as_object_mut().expect("an object").extend(more);
+    all
+}
+
+/// Runs a method that sees class 0 alone and gives the model before and after.
+fn unlearned(method: &str, params: Value) -> (StateDict, StateDict) {
+    let bench = Bench::new();
+    let (model, dataset) = bench.original();
+    let params = merged(json!({"forget_class": 0, "epochs": 2, "batch_size": 16}), params);
+    let inputs = vec![("model", file(bench.path(), &model)), ("data", data(bench.path(), &dataset, |c| c == 0))];
+    let after = bench.run(method, params, inputs).expect("unlearning works");
+    let read = |bytes: &[u8]| StateDict::from_bytes(bytes).expect("a model");
+    (read(&model), read(&after["model"]))
+}
+
+/// Names of the tensors that differ.
+fn changed(before: &StateDict, after: &StateDict) -> Vec<String> {
+    assert!(before.tensors.keys().eq(after.tensors.keys()));
+    let differs = |name: &&String| before.tensors[*name] != after.tensors[*name];
+    before.tensors.keys().filter(differs).cloned().collect()
+}
+
+fn is_statistic(name: &str) -> bool {
+    name.contains("running_") || name.ends_with("num_batches_tracked")
+}
+
+fn is_classifier(name: &str) -> bool {
+    name.starts_with("classifier.")
+}
+
+// ------------------------------------------------------------------------------------------ what methods change
+
+#[test]
+fn pru_as_published_leaves_the_classifier_exactly_and_as_described_trains_it() {
+    let (before, published) = unlearned("unlearn/pru", json!({}));
+    let (_, described) = unlearned("unlearn/pru", json!({"variant": "as-described"}));
+    let published = changed(&before, &published);
+    assert!(!published.iter().any(|name| is_classifier(name)), "{published:?}");
+    assert!(published.contains(&"conv1.0.weight".to_owned()) && published.contains(&"conv8.1.bias".to_owned()));
+    let described = changed(&before, &described);
+    assert!(
+        described.contains(&"classifier.0.weight".to_owned()) && described.contains(&"classifier.0.bias".to_owned())
+    );
+}
+
+#[test]
+fn frozen_batch_norm_leaves_every_buffer_and_train_mode_moves_every_one() {
+    for method in ["unlearn/pru", "unlearn/random_label", "unlearn/boundary_shrink"] {
+        let slow = match method {
+            "unlearn/pru" => json!({"lr_shift": 1e-4, "lr_refine": 1e-4}),
+            _ => json!({}),
+        };
+        let (before, frozen) = unlearned(method, merged(slow, json!({"batch_norm": "frozen"})));
+        let frozen = changed(&before, &frozen);
+        assert!(!frozen.is_empty() && !frozen.iter().any(|name| is_statistic(name)), "{method}: {frozen:?}");
+        let (before, trained) = unlearned(method, json!({}));
+        let buffers = changed(&before, &trained).iter().filter(|name| is_statistic(name)).count();
+        assert_eq!(buffers, 8 * 3, "{method}");
+    }
+}
+
+#[test]
+fn bn_only_moves_running_statistics_alone_as_often_as_pru() {
+    let (before, after) = unlearned("unlearn/bn_only", json!({}));
+    let changed = changed(&before, &after);
+    assert_eq!(changed.len(), 8 * 3);
+    assert!(changed.iter().all(|name| is_statistic(name)));
+    let tracked = |state: &StateDict| state.tensors["conv4.1.num_batches_tracked"].clone();
+    let (_, pru) = unlearned("unlearn/pru", json!({}));
+    assert_eq!(tracked(&after), tracked(&pru));
+    let (_, described) = unlearned("unlearn/pru", json!({"variant": "as-described"}));
+    let (_, shift_only) = unlearned("unlearn/bn_only", json!({"updates": [2]}));
+    assert_eq!(tracked(&shift_only), tracked(&described));
+    assert_ne!(tracked(&shift_only), tracked(&pru));
+}
+
+#[test]
+fn num_batches_tracked_counts_training_steps() {
+    let (before, after) = unlearned("unlearn/random_label", json!({}));
+    let tracked = |state: &StateDict| {
+        let bytes = &state.tensors["conv1.1.num_batches_tracked"].bytes;
+        i64::from_le_bytes(*bytes.first_chunk().expect("8 bytes"))
+    };
+    // 120 samples in batches of 16, 3 epochs; then 40 in batches of 16, 2 epochs.
+    assert_eq!((tracked(&before), tracked(&after)), (24, 30));
+}
+
+#[test]
+fn retraining_never_names_the_class_it_did_not_see_and_training_learns_it() {
+    let (bench, dataset) = (Bench::new(), stripes(40, 1));
+    let (longer, forget) = (merged(training(), json!({"epochs": 10})), json!({"forget_class": 1}));
+    let all = vec![("data", data(bench.path(), &dataset, |_| true))];
+    let original = bench.run("train/original", longer.clone(), all).expect("works");
+    let retain = vec![("data", data(bench.path(), &dataset, |class| class != 1))];
+    let retrained = bench.run("unlearn/retrain", merged(longer, forget), retain).expect("works");
+    let test = stripes(30, 2);
+    let metrics = |model: &[u8]| -> Value {
+        let inputs = vec![("model", file(bench.path(), model)), ("data", data(bench.path(), &test, |_| true))];
+        let outputs = bench.run("evaluate", json!({"forget_class": 1}), inputs).expect("works");
+        serde_json::from_slice(&outputs["metrics"]).expect("JSON")
+    };
+    let history = String::from_utf8(original["history"].clone()).expect("text");
+    let (original, retrained) = (metrics(&original["model"]), metrics(&retrained["model"]));
+    assert!(original["forget"].as_f64() > Some(0.9), "{original}");
+    assert_eq!(retrained["forget"], json!(0.0), "{retrained}");
+    assert!(retrained["retain"].as_f64() > Some(0.9), "{retrained}");
+    assert_eq!(retrained["n"], json!([30, 30, 30]));
+    assert_eq!(history.lines().count(), 11);
+    assert!(history.starts_with("epoch,loss,accuracy\n1,"));
+}
+
+#[test]
+fn relearning_gives_a_point_before_and_after_each_epoch() {
+    let bench = Bench::new();
+    let (model, dataset) = bench.original();
+    let inputs = || {
+        vec![
+            ("model", file(bench.path(), &model)),
+            ("data", data(bench.path(), &dataset, |class| class != 2)),
+            ("test", data(bench.path(), &dataset, |_| true)),
+        ]
+    };
+    let params = json!({"forget_class": 2, "epochs": 3, "batch_size": 16, "evaluate_every": 2});
+    let (outputs, events) = bench.run_observed("relearn", params, inputs(), false);
+    let curve: Value = serde_json::from_slice(&outputs.expect("works")["curve"]).expect("JSON");
+    let epochs = curve["epochs"].as_array().expect("an array");
+    assert_eq!(epochs.iter().map(|e| e["epoch"].as_u64().expect("a number")).collect::<Vec<_>>(), [0, 2, 3]);
+    assert_eq!((&curve["forget_class"], &epochs[0]["loss"]), (&json!(2), &Value::Null));
+    assert!(epochs[1]["loss"].is_f64() && epochs[0]["overall"].as_f64() > Some(0.5));
+    let progress: Vec<_> = events.iter().filter(|e| matches!(e, StageEvent::Progress(_))).collect();
+    assert_eq!(progress.len(), 3);
+    assert!(events.iter().any(|e| matches!(e, StageEvent::Measured { name, .. } if name == "train_seconds")));
+    let (stopped, _) = bench.run_observed("relearn", json!({"forget_class": 2}), inputs(), true);
+    assert!(matches!(stopped, Err(StageError::Cancelled)));
+}
+
+// ------------------------------------------------------------------------------------------ equal bytes
+
+#[test]
+fn running_a_stage_again_gives_the_same_bytes_and_another_seed_other_bytes() {
+    let bench = Bench::new();
+    let (model, dataset) = bench.original();
+    let augment = json!({"augment": {"crop_padding": 2, "reflect": true, "flip": true}, "epochs": 1, "batch_size": 16});
+    let forget = merged(augment.clone(), json!({"forget_class": 0}));
+    let model_port = || ("model", file(bench.path(), &model));
+    let all = || ("data", data(bench.path(), &dataset, |_| true));
+    let only = || ("data", data(bench.path(), &dataset, |class| class == 0));
+    let rest = || ("data", data(bench.path(), &dataset, |class| class != 0));
+    let test = || ("test", data(bench.path(), &dataset, |_| true));
+    let train = merged(training(), augment.clone());
+    let retrain = merged(train.clone(), json!({"forget_class": 0}));
+    let runs = vec![
+        ("train/original", &train, vec![all()]),
+        ("unlearn/retrain", &retrain, vec![rest()]),
+        ("unlearn/pru", &forget, vec![model_port(), only()]),
+        ("unlearn/boundary_shrink", &forget, vec![model_port(), only()]),
+        ("unlearn/random_label", &forget, vec![model_port(), only()]),
+        ("unlearn/bn_only", &forget, vec![model_port(), only()]),
+        ("relearn", &forget, vec![model_port(), rest(), test()]),
+    ];
+    for (stage, params, inputs) in runs {
+        let first = bench.run(stage, params.clone(), inputs.clone()).expect("works");
+        let second = bench.run(stage, params.clone(), inputs.clone()).expect("works");
+        assert!(first == second, "{stage}: two runs gave different bytes");
+        let other = bench.run(stage, merged(params.clone(), json!({"seed": 8})), inputs).expect("works");
+        assert!(first["model"] != other["model"], "{stage}: the seed changes nothing");
+    }
+}
+
+#[test]
+fn a_model_file_names_its_architecture_and_is_float64_only_when_asked() {
+    let bench = Bench::new();
+    let input = || vec![("data", data(bench.path(), &stripes(6, 1), |_| true))];
+    for (precision, dtype) in [("f64", "F64"), ("f32", "F32"), ("tf32", "F32"), ("bf16", "F32")] {
+        let params = merged(training(), json!({"precision": precision, "epochs": 1}));
+        let model = bench.run("train/original", params, input()).expect("works")["model"].clone();
+        let state = StateDict::from_bytes(&model).expect("a model");
+        assert_eq!(format!("{:?}", state.tensors["conv1.0.weight"].dtype), dtype, "{precision}");
+        assert_eq!(format!("{:?}", state.tensors["conv1.1.num_batches_tracked"].dtype), "I64");
+        let expected = [("architecture", "all_cnn"), ("channels", "1"), ("classes", "3"), ("width", "0.05")];
+        assert!(state.metadata.iter().map(|(key, value)| (key.as_str(), value.as_str())).eq(expected));
+    }
+}
+
+#[test]
+fn rounded_precisions_differ_from_float32_a_little() {
+    let bench = Bench::new();
+    let weights = |precision: &str| -> Vec<f32> {
+        let params = merged(training(), json!({"precision": precision, "epochs": 1}));
+        let input = vec![("data", data(bench.path(), &stripes(6, 1), |_| true))];
+        let model = bench.run("train/original", params, input).expect("works")["model"].clone();
+        let state = StateDict::from_bytes(&model).expect("a model");
+        state.tensors["conv5.0.weight"].bytes.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect()
+    };
+    let (exact, tf32, bf16) = (weights("f32"), weights("tf32"), weights("bf16"));
+    let distance = |a: &[f32]| a.iter().zip(&exact).map(|(a, b)| f64::from(a - b).powi(2)).sum::<f64>().sqrt();
+    let norm = exact.iter().map(|w| f64::from(*w).powi(2)).sum::<f64>().sqrt();
+    let (tf32, bf16) = (distance(&tf32) / norm, distance(&bf16) / norm);
+    assert!(tf32 > 1e-6 && tf32 < bf16 && bf16 < 0.1, "tf32 {tf32:e}, bf16 {bf16:e}");
+}
+
+// ------------------------------------------------------------------------------------------ bad inputs
+
+#[test]
+fn inputs_that_do_not_fit_are_refused_with_what_was_expected() {
+    let bench = Bench::new();
+    let (model, dataset) = bench.original();
+    let model = || ("model", file(bench.path(), &model));
+    let problem = |stage: &str, params: Value, inputs: Vec<(&str, Input)>| {
+        bench.run(stage, params, inputs).expect_err("refused").to_string()
+    };
+    let forget = json!({"forget_class": 0});
+
+    let leaked = ("data", data(bench.path(), &dataset, |_| true));
+    let text = problem("unlearn/random_label", forget.clone(), vec![model(), leaked]);
+    assert_eq!(text, "only class 0 was to be seen, and the data hold the classes {0, 1, 2}");
+
+    let leaked = ("data", data(bench.path(), &dataset, |_| true));
+    let test = ("test", data(bench.path(), &dataset, |_| true));
+    let text = problem("relearn", forget.clone(), vec![model(), leaked, test]);
+    assert_eq!(text, "class 0 was to be left out, and the data hold it");
+
+    let none = ("data", data(bench.path(), &dataset, |_| false));
+    let text = problem("unlearn/pru", forget.clone(), vec![model(), none]);
+    assert_eq!(text, "data: the data set has no file that this stage may see");
+
+    let labels = Dataset { labels: vec![3; dataset.len()], ..dataset.clone() };
+    let wrong = artifact(bench.path(), &[("class-3.safetensors".to_owned(), labels.to_bytes().expect("well formed"))]);
+    let text = problem("evaluate", json!({}), vec![model(), ("data", wrong)]);
+    assert_eq!(text, "data: label 3 of sample 0; the network has the classes 0 to 2");
+
+    let colour =
+        Dataset { shape: [1, 3, 28, 28], pixels: Pixels::U8(vec![0; 3 * 784]), labels: vec![0], positions: vec![0] };
+    let colour = artifact(bench.path(), &[("class-0.safetensors".to_owned(), colour.to_bytes().expect("well formed"))]);
+    let text = problem("evaluate", json!({}), vec![model(), ("data", colour)]);
+    assert_eq!(text, "data: images of 3 channel(s); the network takes 1");
+
+    let large =
+        Dataset { shape: [1, 1, 30, 30], pixels: Pixels::U8(vec![0; 900]), labels: vec![0], positions: vec![0] };
+    let large = artifact(bench.path(), &[("class-0.safetensors".to_owned(), large.to_bytes().expect("well formed"))]);
+    let text = problem("evaluate", json!({}), vec![model(), ("data", large)]);
+    assert_eq!(text, "data: images of 30x30 pixels; AllCNN takes 28x28 and 32x32");
+
+    let text = problem(
+        "evaluate",
+        json!({"forget_class": 3}),
+        vec![model(), ("data", data(bench.path(), &dataset, |_| true))],
+    );
+    assert_eq!(text, "forget_class is 3; the network has 3 classes");
+
+    let foreign = file(bench.path(), &dataset.to_bytes().expect("well formed"));
+    let text =
+        problem("evaluate", json!({}), vec![("model", foreign), ("data", data(bench.path(), &dataset, |_| true))]);
+    assert!(text.starts_with("model: not a model of this program: its metadata has no `architecture`"), "{text}");
+}
+
+#[test]
+fn a_loss_that_is_no_number_fails_with_epoch_and_step() {
+    let bench = Bench::new();
+    let params = merged(training(), json!({"optimizer": {"lr": 1e30, "weight_decay": 0}}));
+    let result = bench.run("train/original", params, vec![("data", data(bench.path(), &stripes(20, 1), |_| true))]);
+    let text = result.expect_err("it diverges").to_string();
+    assert!(text.starts_with("NaN at epoch 1, step ") || text.starts_with("infinite loss at epoch 1, step "), "{text}");
+}
+
+#[test]
+fn a_device_that_is_not_there_is_refused() {
+    let attempt = Attempt {
+        stage: "evaluate".to_owned(),
+        params: Value::Null,
+        inputs: BTreeMap::new(),
+        sources: BTreeMap::new(),
+        folder: tempfile::tempdir().expect("a temporary folder").keep(),
+        device: "cuda:99".to_owned(),
+        threads: 1,
+        log: std::path::PathBuf::new(),
+    };
+    let io = StageIo::new(&attempt, Arc::new(AtomicBool::new(false)), |_| ()).expect("a folder");
+    let problem = pru_flow_stages::train::session::torch_session(&io).expect_err("no such device").to_string();
+    std::fs::remove_dir_all(&attempt.folder).expect("it can go");
+    assert!(problem.starts_with("the device `cuda:99` is not there: libtorch sees "), "{problem}");
+}

@@ -1,0 +1,103 @@
+//! What the stages of the science declare: what data each may see, and defaults that are the paper's.
+//!
+//! Needs no libtorch: the engine enforces these declarations without it.
+
+use pru_flow_stages::{Sees, find};
+use serde_json::json;
+
+/// Every stage that trains or measures, with its data ports.
+const DATA_PORTS: [(&str, &[(&str, Sees)]); 8] = [
+    ("train/original", &[("data", Sees::Both)]),
+    ("unlearn/retrain", &[("data", Sees::Retain)]),
+    ("unlearn/pru", &[("data", Sees::Forget)]),
+    ("unlearn/boundary_shrink", &[("data", Sees::Forget)]),
+    ("unlearn/random_label", &[("data", Sees::Forget)]),
+    ("unlearn/bn_only", &[("data", Sees::Forget)]),
+    ("relearn", &[("data", Sees::Retain), ("test", Sees::Both)]),
+    ("evaluate", &[("data", Sees::Both)]),
+];
+
+#[test]
+fn each_method_declares_what_data_it_may_see() {
+    for (stage, expected) in DATA_PORTS {
+        let def = find(stage).unwrap_or_else(|| panic!("no stage {stage}"));
+        let ports: Vec<_> = def.inputs.iter().filter(|p| p.name != "model").map(|p| (p.name, p.sees)).collect();
+        assert_eq!(ports, expected, "{stage}");
+        let from_scratch = ["train/original", "unlearn/retrain"].contains(&stage);
+        assert_eq!(def.inputs.iter().any(|port| port.name == "model"), !from_scratch, "{stage}");
+    }
+}
+
+#[test]
+fn each_method_that_sees_part_of_the_data_names_the_forget_class() {
+    for (stage, ports) in DATA_PORTS {
+        if ports.iter().any(|(_, sees)| *sees != Sees::Both) {
+            let def = find(stage).expect("a built-in");
+            let params = (def.normalise)(&json!({"forget_class": 4})).expect("defaults fill in the rest");
+            assert_eq!((def.forget_class)(&params), Some(4), "{stage}");
+            assert_eq!(
+                (def.normalise)(&json!({})).map_err(|e| e.message),
+                Err("missing field `forget_class`".to_owned())
+            );
+        }
+    }
+}
+
+#[test]
+fn defaults_are_the_settings_of_the_paper_for_mnist() {
+    let defaults = |stage: &str, params: serde_json::Value| (find(stage).expect("a built-in").normalise)(&params);
+    let common = json!({
+        "order": "shuffled", "augment": {"crop_padding": 0, "reflect": false, "flip": false},
+        "normalise": null, "batch_norm": "train", "precision": "f32", "seed": 7,
+    });
+    let with = |more: serde_json::Value| {
+        let mut all = common.clone();
+        all.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+        Ok(all)
+    };
+    let original = json!({
+        "model": {"name": "all_cnn", "width": 1.0, "classes": 10}, "epochs": 10, "batch_size": 64,
+        "optimizer": {"lr": 0.01, "momentum": 0.9, "weight_decay": 1e-4, "nesterov": false}, "momentum_reset": false,
+    });
+    assert_eq!(defaults("train/original", json!({})), with(original));
+    let pru = json!({
+        "forget_class": 0, "variant": "as-published", "epochs": 10, "batch_size": 128, "lr_shift": 5e-3,
+        "lr_refine": 0.1, "momentum": 0.9, "weight_decay": 1e-4, "perception": "kl", "cluster": true, "sample": true,
+        "lambda": 1.0, "random_label": false, "subset_ratio": 1.0,
+    });
+    assert_eq!(defaults("unlearn/pru", json!({"forget_class": 0})), with(pru));
+    let relearn = json!({
+        "forget_class": 0, "fraction": 0.8, "epochs": 10, "batch_size": 64, "momentum_reset": true,
+        "evaluate_every": 1, "optimizer": {"lr": 0.001, "momentum": 0.9, "weight_decay": 1e-4, "nesterov": false},
+    });
+    assert_eq!(defaults("relearn", json!({"forget_class": 0})), with(relearn));
+}
+
+#[test]
+fn params_that_do_not_go_together_are_refused() {
+    let problems = |stage: &str, params: serde_json::Value| {
+        let def = find(stage).expect("a built-in");
+        let params = (def.normalise)(&params).expect("readable");
+        (def.check)(&params).into_iter().map(|(field, _)| field).collect::<Vec<_>>()
+    };
+    let none = json!({"forget_class": 0, "perception": "none", "cluster": false, "sample": false});
+    assert_eq!(problems("unlearn/pru", none), ["perception"]);
+    assert_eq!(problems("unlearn/pru", json!({"forget_class": 0, "random_label": true})), ["random_label"]);
+    assert_eq!(
+        problems("unlearn/pru", json!({"forget_class": 0, "lr_shift": 0, "lambda": -1})),
+        ["lr_shift", "lambda"]
+    );
+    assert_eq!(problems("unlearn/bn_only", json!({"forget_class": 0, "updates": []})), ["updates"]);
+    assert_eq!(problems("unlearn/retrain", json!({"forget_class": 10})), ["forget_class"]);
+    assert_eq!(problems("unlearn/boundary_shrink", json!({"forget_class": 0, "bound": 2})), ["bound"]);
+    assert_eq!(
+        problems("relearn", json!({"forget_class": 0, "fraction": 0, "evaluate_every": 0})),
+        ["fraction", "evaluate_every"]
+    );
+    assert_eq!(
+        problems("train/original", json!({"model": {"width": 0.001, "classes": 1}})),
+        ["model.width", "model.classes"]
+    );
+    let unknown = (find("unlearn/pru").expect("a built-in").normalise)(&json!({"forget_class": 0, "lamda": 2}));
+    assert!(unknown.expect_err("no such param").message.starts_with("unknown field `lamda`"));
+}
