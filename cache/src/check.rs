@@ -144,13 +144,8 @@ impl LocalStore {
 
     /// Writes a file beside `to` and renames it. Not flushed: it can be had again from the store.
     fn place(&self, to: &Path, write: impl FnOnce(&Path) -> io::Result<u64>) -> Result<(), StoreError> {
-        let failed = |e: io::Error| match StoreError::io("writing", to, e) {
-            StoreError::NoSpace { doing, path, needed, source, .. } => {
-                let free = to.parent().and_then(|parent| self.fs.free_bytes(parent).ok());
-                StoreError::NoSpace { doing, path, needed, free, source }
-            }
-            other => other,
-        };
+        // The target lies outside the store, so what the store says of a full disk would mislead here.
+        let failed = |source| StoreError::Io { doing: "writing", path: to.to_owned(), source };
         let to = std::path::absolute(to).map_err(failed)?;
         let Some((parent, name)) = to.parent().zip(to.file_name()) else {
             return Err(failed(io::Error::new(io::ErrorKind::InvalidInput, "this does not name a file")));

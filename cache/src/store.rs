@@ -23,7 +23,8 @@ pub trait Store: Send + Sync {
     fn get_results(&self, keys: &[ActionKey]) -> Result<Vec<Option<ActionResult>>, StoreError>;
 
     /// Records a result, durably, after the blobs that it names, which must be there. With [`Put::IfAbsent`] of
-    /// many that race one is new and the others are told of it.
+    /// many that race under one writer's id (all processes that share a store) one is new and the others are told
+    /// of it; another writer's record of the same key is left alone in any case.
     ///
     /// # Errors
     /// When it could not be recorded: then nothing was.
@@ -169,7 +170,7 @@ pub enum StoreError {
         source: io::Error,
     },
     /// Any other reason of the operating system.
-    #[error("{doing} {}: {source}", path.display())]
+    #[error("{doing} {} failed: {source}", path.display())]
     Io {
         /// What was being done.
         doing: &'static str,
@@ -211,7 +212,7 @@ pub enum StoreError {
     #[error("the blob {0} is not in the store; run its producer again")]
     NoBlob(Digest),
     /// A declared output that is not what was declared.
-    #[error("the output `{output}` ({}) {problem}", path.display())]
+    #[error("{} {problem}", output_named(output, path))]
     Output {
         /// Its name, empty for a file given directly.
         output: String,
@@ -220,6 +221,10 @@ pub enum StoreError {
         /// What is wrong.
         problem: OutputProblem,
     },
+}
+
+fn output_named(output: &str, path: &Path) -> String {
+    if output.is_empty() { path.display().to_string() } else { format!("the output `{output}` ({})", path.display()) }
 }
 
 /// What is wrong with an output.

@@ -75,7 +75,7 @@ impl Tool {
     pub const fn fingerprint(self) -> (&'static str, &'static str) {
         match self {
             Self::Libtorch => ("libtorch", "2.11"),
-            Self::ImageDecoder => ("image", "0.25"),
+            Self::ImageDecoder => ("image and zune-jpeg", "0.25 and 0.5"),
         }
     }
 }

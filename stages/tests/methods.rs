@@ -324,23 +324,6 @@ fn a_model_file_names_its_architecture_and_is_float64_only_when_asked() {
     }
 }
 
-#[test]
-fn rounded_precisions_differ_from_float32_a_little() {
-    let bench = Bench::new();
-    let weights = |precision: &str| -> Vec<f32> {
-        let params = merged(training(), json!({"precision": precision, "epochs": 1}));
-        let input = vec![("data", data(bench.path(), &stripes(6, 1), |_| true))];
-        let model = bench.run("train/original", params, input).expect("works")["model"].clone();
-        let state = StateDict::from_bytes(&model).expect("a model");
-        state.tensors["conv5.0.weight"].bytes.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect()
-    };
-    let (exact, tf32, bf16) = (weights("f32"), weights("tf32"), weights("bf16"));
-    let distance = |a: &[f32]| a.iter().zip(&exact).map(|(a, b)| f64::from(a - b).powi(2)).sum::<f64>().sqrt();
-    let norm = exact.iter().map(|w| f64::from(*w).powi(2)).sum::<f64>().sqrt();
-    let (tf32, bf16) = (distance(&tf32) / norm, distance(&bf16) / norm);
-    assert!(tf32 > 1e-6 && tf32 < bf16 && bf16 < 0.1, "tf32 {tf32:e}, bf16 {bf16:e}");
-}
-
 // ------------------------------------------------------------------------------------------ bad inputs
 
 #[test]

@@ -323,6 +323,8 @@ fn every_loss_and_its_gradient_agree() {
     for name in names {
         let tensor = |part: &str| &units[&format!("{name}/{part}")];
         let target = loss::masked_target(tensor("reference_logits"), FORGET);
+        let forgotten = target.select(1, i64::from(FORGET)).abs().max().double_value(&[]);
+        assert!(forgotten <= 0.0, "{name}: the target keeps {forgotten:e} of the class to be forgotten");
         let labels = target.argmax(1, false);
         assert_eq!(integers(&labels), integers(tensor("labels")), "{name}");
         if name.starts_with("target_") {

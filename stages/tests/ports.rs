@@ -2,7 +2,15 @@
 //!
 //! Needs no libtorch: the engine enforces these declarations without it.
 
-use pru_flow_stages::{Sees, find};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use pru_flow_stages::io::{Attempt, StageIo};
+use pru_flow_stages::model::architecture::{Architecture, ModelParams};
+use pru_flow_stages::model::init;
+use pru_flow_stages::model::state::StateDict;
+use pru_flow_stages::{Sees, StageError, find};
+use safetensors::tensor::Dtype;
 use serde_json::json;
 
 /// Every stage that trains or measures, with its data ports.
@@ -100,4 +108,46 @@ fn params_that_do_not_go_together_are_refused() {
     );
     let unknown = (find("unlearn/pru").expect("a built-in").normalise)(&json!({"forget_class": 0, "lamda": 2}));
     assert!(unknown.expect_err("no such param").message.starts_with("unknown field `lamda`"));
+}
+
+/// Runs `model/import` on a file of `bytes`.
+fn import(folder: &Path, bytes: &[u8]) -> Result<StateDict, StageError> {
+    let path = folder.join("weights");
+    std::fs::write(&path, bytes).expect("a temporary folder");
+    let def = find("model/import").expect("a built-in");
+    let params = (def.normalise)(&json!({"path": path, "model": {"width": 0.05}})).expect("readable");
+    assert!(!def.needs_worker());
+    assert_eq!((def.sources)(&params)[0].candidates, std::slice::from_ref(&path));
+    let attempt = Attempt {
+        stage: def.name.to_owned(),
+        params: params.clone(),
+        inputs: BTreeMap::new(),
+        sources: BTreeMap::from([("path".to_owned(), path)]),
+        folder: folder.join("run"),
+        device: "cpu".to_owned(),
+        threads: 1,
+        log: folder.join("log"),
+    };
+    let mut io = StageIo::new(&attempt, std::sync::Arc::default(), |_| ())?;
+    (def.run)(&params, &mut io)?;
+    let bytes = std::fs::read(folder.join("run/out/model")).expect("the output is written");
+    Ok(StateDict::from_bytes(&bytes).expect("a model"))
+}
+
+#[test]
+fn a_state_dict_from_outside_becomes_a_model_and_a_pickle_is_refused() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let model = ModelParams { width: 0.05, ..ModelParams::default() };
+    let architecture = Architecture::new(&model, 1).expect("one channel");
+    let mut state = init::draw(&architecture, Dtype::F32, 7, "");
+    state.metadata.clear();
+    let imported = import(folder.path(), &state.to_bytes().expect("well formed")).expect("it fits");
+    assert_eq!(imported.tensors, state.tensors);
+    assert_eq!(Architecture::from_metadata(&imported.metadata), Ok(architecture));
+
+    let problem = import(folder.path(), b"PK\x03\x04 and so on").expect_err("a pickle").to_string();
+    assert!(problem.contains("weights: this is a pickle (torch.save), and a pickle can run code"), "{problem}");
+    state.tensors.remove("conv1.1.bias");
+    let problem = import(folder.path(), &state.to_bytes().expect("well formed")).expect_err("incomplete").to_string();
+    assert!(problem.ends_with("1 problem(s):\n  `conv1.1.bias` is missing (shape [4])"), "{problem}");
 }

@@ -294,3 +294,68 @@ fn raw(tensor: &Tensor) -> Result<RawTensor, StageError> {
     tensor.f_copy_data_u8(&mut bytes, count).map_err(failed)?;
     Ok(RawTensor { dtype, shape: tensor.size().iter().map(|&n| n as usize).collect(), bytes })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::architecture::ModelParams;
+    use crate::model::init;
+    use crate::rng;
+    use rand::Rng;
+
+    fn network(precision: Precision) -> Network {
+        let params = ModelParams { width: 0.125, ..ModelParams::default() };
+        let state = init::draw(&Architecture::new(&params, 1).unwrap(), Dtype::F64, 7, "");
+        Network::from_state("test", &state, precision, None, Device::Cpu).unwrap()
+    }
+
+    fn pixels(kind: Kind) -> Tensor {
+        let mut stream = rng::stream(7, "pixels");
+        let values: Vec<f64> = (0..8 * 784).map(|_| stream.random()).collect();
+        Tensor::from_slice(&values).view([8, 1, 28, 28]).to_kind(kind)
+    }
+
+    /// Largest difference of logits from those in float64, relative to the largest logit; batch statistics keep the
+    /// fresh network's values away from zero.
+    fn error(network: &Network) -> f64 {
+        let exact = super::tests::network(Precision::F64).forward(&pixels(Kind::Double), Mode::Train);
+        let logits = network.forward(&pixels(network.kind()), Mode::Train).to_kind(Kind::Double);
+        ((logits - &exact).abs().max() / exact.abs().max()).double_value(&[])
+    }
+
+    #[test]
+    fn rounding_costs_what_its_bits_say_and_evaluation_is_without() {
+        let (f32, tf32, bf16) =
+            (error(&network(Precision::F32)), error(&network(Precision::Tf32)), error(&network(Precision::Bf16)));
+        assert!(
+            f32 < 1e-5 && 1e-5 < tf32 && tf32 < 1e-2 && 2.0 * tf32 < bf16 && bf16 < 0.1,
+            "{f32:e} {tf32:e} {bf16:e}"
+        );
+        assert!(error(&network(Precision::Bf16).exact()) < 1e-5);
+    }
+
+    #[test]
+    fn a_frozen_copy_stays_while_an_exact_view_follows() {
+        let network = network(Precision::F32);
+        let (frozen, exact) = (network.frozen_copy(), network.exact());
+        let before = frozen.to_state().unwrap();
+        let _ = network.forward(&pixels(Kind::Float), Mode::Train);
+        let _ = no_grad(|| network.bias.shallow_clone().g_add_scalar_(1.0));
+        assert_eq!(frozen.to_state().unwrap(), before);
+        let (seen, now) = (exact.to_state().unwrap(), network.to_state().unwrap());
+        for name in ["classifier.0.bias", "conv1.1.running_mean"] {
+            assert_eq!(seen.tensors[name], now.tensors[name]);
+            assert_ne!(before.tensors[name], now.tensors[name]);
+        }
+    }
+
+    #[test]
+    fn only_the_part_that_is_to_be_trained_can_be() {
+        let network = network(Precision::F32);
+        for (part, count) in [(Part::Extractor, 24), (Part::Classifier, 2), (Part::All, 26)] {
+            assert_eq!(network.train_only(part).len(), count);
+            assert_eq!(network.weight.requires_grad(), part != Part::Extractor);
+            assert_eq!(network.blocks[0].scale.requires_grad(), part != Part::Classifier);
+        }
+    }
+}

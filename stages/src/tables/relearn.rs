@@ -219,7 +219,7 @@ fn explanation(params: &Params, slice: &Slice<Curve>) -> String {
     }
     if let Some(original) = slice.column(ORIGINAL) {
         let name = label(&params.labels, &slice.columns[original]);
-        _ = write!(text, " A_f/orig is A_f divided by that of {name} after the same epoch.");
+        _ = write!(text, " A_f/orig is A_f divided by that of {name} after the same epoch, where that is above 0.");
     }
     text
 }
@@ -248,6 +248,7 @@ fn block(
     }
     if let Some(original) = slice.column(ORIGINAL) {
         for &epoch in &params.epochs {
+            let forget = |column| move |trial| slice.in_trial(column, trial, Curve::forget(epoch));
             let ratio = |column| {
                 move |trial| {
                     let of = |column| slice.in_trial(column, trial, Curve::forget(epoch));
@@ -255,7 +256,12 @@ fn block(
                     of(original).filter(|&base| base > 0.0).and_then(|base| Some(of(column)? / base))
                 }
             };
-            let entries = columns.clone().map(|column| Entry::mean(over(&ratio(column)).mean)).collect();
+            // A mean over fewer trials than that of A_f itself would be another quantity.
+            let entry = |column| {
+                let (ratio, forget) = (over(&ratio(column)), over(&forget(column)));
+                if ratio.complete == forget.complete { Entry::mean(ratio.mean) } else { Entry::Missing }
+            };
+            let entries = columns.clone().map(entry).collect();
             push(symbol("A_f/orig", "$A_f / A_f^{\\mathrm{orig}}$"), epoch, entries);
         }
     }

@@ -188,7 +188,7 @@ fn two_curves() -> Vec<(Coordinates<'static>, Value)> {
 const RELEARN_MARKDOWN: &str = "\
 # Accuracy after relearning
 
-Accuracy on the test set in percent after epochs of relearning on the remaining classes; epoch 0 is before it. A_f is of the forgotten class, A_r of the remaining classes. Each value is the mean over class (0). A_f/orig is A_f divided by that of original after the same epoch.
+Accuracy on the test set in percent after epochs of relearning on the remaining classes; epoch 0 is before it. A_f is of the forgotten class, A_r of the remaining classes. Each value is the mean over class (0). A_f/orig is A_f divided by that of original after the same epoch, where that is above 0.
 
 seed 7:
 
@@ -261,6 +261,18 @@ fn an_epoch_or_method_that_is_not_there_is_stated_and_shows_nothing() {
     let text = relearn(params, &two_curves()[..3]).unwrap().text("markdown");
     assert!(text.contains("pru: A_f after epoch 5 has no value for every run; left out of its means."), "{text}");
     assert!(text.contains("The claim is shown in 0 of 1 seed.") && text.contains("not known"), "{text}");
+}
+
+#[test]
+fn a_ratio_that_one_seed_lacks_has_no_mean() {
+    let mut curves = two_curves();
+    curves[3].1 = curve([0.0, 0.95, 0.90], [0.97, 0.97, 0.98]);
+    let text = relearn(json!({"epochs": [0, 10]}), &curves).unwrap().text("markdown");
+    let mean = &text[text.find("Mean over 2 seeds").unwrap()..];
+    let row = mean.lines().find(|line| line.starts_with("| A_f/orig |     0 |")).unwrap();
+    let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+    assert_eq!(cells[3..6], ["-", "-", "-"], "{text}");
+    assert!(mean.contains("|    1.00 ± 0.00 |     0.74 ± 1.61 |   0.50 ± 0.04 |"), "{text}");
 }
 
 #[test]
