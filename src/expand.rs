@@ -4,17 +4,20 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use petgraph::algo::{tarjan_scc, toposort};
 use petgraph::graph::{DiGraph, NodeIndex};
-use pru_flow_stages::{Arity, Port, Resources, Sees, StageDef};
+use pru_flow_stages::{Arity, Port, Resources, Sees};
 
-use crate::graph::{CommandLine, Device, ExternalFile, Graph, GraphNode, NodeId, Output, PortInputs, Work};
+use crate::graph::{CommandLine, ExternalFile, Graph, GraphNode, NodeId, Output, PortInputs, Work};
 use crate::matrix::cells;
+use crate::params::ParamTypes;
 use crate::pipeline::{self, Pipeline, StageSpec};
 use crate::problem::{Problem, Problems, Span, suggest};
+use crate::resources;
 use crate::selector::{Selector, node_name};
-use crate::template::Scope;
+use crate::template::{Later, Part, Scope, split};
 use crate::yaml::{Node, Value};
 
 /// Folders against which relative paths are resolved.
@@ -33,23 +36,32 @@ impl Bases {
     }
 }
 
-/// Expands a pipeline.
-///
-/// # Errors
-/// Everything that is wrong with it.
-pub fn expand(pipeline: &Pipeline, bases: &Bases) -> Result<Graph, Problems> {
-    let mut problems = Problems::default();
-    let mut expansion = Expansion { pipeline, bases, nodes: Vec::new(), by_stage: BTreeMap::new() };
+/// Expands a pipeline. Everything that is wrong with it goes to `problems`: with any, the graph is of no use.
+pub fn expand(pipeline: &Pipeline, bases: &Bases, problems: &mut Problems) -> Graph {
+    let mut expansion = Expansion {
+        pipeline,
+        bases,
+        nodes: Vec::new(),
+        by_stage: BTreeMap::new(),
+        types: BTreeMap::new(),
+        unfit: BTreeMap::new(),
+    };
     for spec in &pipeline.stages {
-        expansion.add_cells(spec, &mut problems);
+        expansion.add_cells(spec, problems);
     }
     for id in 0..expansion.nodes.len() {
-        expansion.connect(id, &mut problems);
+        expansion.connect(id, problems);
     }
-    let Expansion { nodes, .. } = expansion;
-    let order = order(pipeline, &nodes, &mut problems);
+    let Expansion { nodes, unfit, .. } = expansion;
+    for (mut problem, others) in unfit.into_values() {
+        if others > 0 {
+            problem.message.push_str(&format!(" (and {others} more cells)"));
+        }
+        problems.push(problem);
+    }
+    let order = order(&nodes, problems);
     let nodes = nodes.into_iter().map(|cell| cell.node).collect();
-    problems.into_result(Graph { nodes, order })
+    Graph { nodes, order }
 }
 
 struct Expansion<'a> {
@@ -57,6 +69,9 @@ struct Expansion<'a> {
     bases: &'a Bases,
     nodes: Vec<Cell<'a>>,
     by_stage: BTreeMap<&'a str, Vec<NodeId>>,
+    types: BTreeMap<&'static str, Rc<ParamTypes>>,
+    /// References that do not fit a cell, by place: the first problem, and how many other cells have it.
+    unfit: BTreeMap<Span, (Problem, usize)>,
 }
 
 /// A node on its way into the graph.
@@ -64,6 +79,8 @@ struct Cell<'a> {
     node: GraphNode,
     spec: &'a StageSpec,
     matrix: Vec<(String, Node)>,
+    /// Producers with the places of the references that name them, to tell a cycle.
+    read_at: Vec<(NodeId, Span)>,
 }
 
 impl<'a> Expansion<'a> {
@@ -76,10 +93,10 @@ impl<'a> Expansion<'a> {
             let scope = Scope {
                 params: &self.pipeline.params,
                 matrix: spec.matrix.as_ref().map(|_| matrix.as_slice()),
-                later: &[],
+                later: None,
             };
             let Some((work, outputs, mut resources, sources)) = self.work(spec, &scope, problems) else { continue };
-            let device = read_resources(spec, &scope, &mut resources, problems);
+            let device = resources::read(spec, &scope, &mut resources, problems);
             let node = GraphNode {
                 stage: spec.name.text.clone(),
                 coordinates,
@@ -90,43 +107,59 @@ impl<'a> Expansion<'a> {
                 resources,
                 device,
                 sources,
-                span: spec.with.as_ref().map_or(spec.name.span, |with| with.span),
+                span: self.source_span(spec),
             };
             self.by_stage.entry(&spec.name.text).or_default().push(self.nodes.len());
-            self.nodes.push(Cell { node, spec, matrix });
+            self.nodes.push(Cell { node, spec, matrix, read_at: Vec::new() });
         }
         // A stage whose cells are all wrong is still a stage: references to it are no further problem.
         self.by_stage.entry(&spec.name.text).or_default();
     }
 
+    /// `None` when even the stage's kind is not known. With wrong params the node stands all the same, so that what
+    /// is wrong with its inputs, and with those who read it, is told in the same pass.
     fn work(
-        &self,
+        &mut self,
         spec: &StageSpec,
         scope: &Scope<'_>,
         problems: &mut Problems,
     ) -> Option<(Work, Vec<Output>, Resources, Vec<ExternalFile>)> {
         match &spec.work {
+            pipeline::Work::Unknown => None,
             pipeline::Work::Uses(def) => {
-                let params = self.params(def, spec, scope, problems)?;
+                let types = Rc::clone(self.types.entry(def.name).or_insert_with(|| Rc::new(ParamTypes::of(def))));
                 let outputs = def.outputs.iter().map(Output::builtin).collect();
-                let resources = (def.resources)(&params);
-                let sources = (def.sources)(&params).into_iter().map(|source| ExternalFile {
+                let mut node = Work::Builtin {
+                    def,
+                    params: serde_json::Value::Null,
+                    path_params: types.paths().to_vec(),
+                    forget_class: None,
+                };
+                let Some(read) = self.params(&types, spec, scope, problems) else {
+                    return Some((node, outputs, Resources::default(), Vec::new()));
+                };
+                let resources = (def.resources)(&read);
+                let sources = (def.sources)(&read).into_iter().map(|source| ExternalFile {
                     name: source.name.to_owned(),
                     candidates: source.candidates,
                     hint: Some(source.hint),
                 });
                 let sources = sources.collect();
-                let forget_class = (def.forget_class)(&params);
-                let work = Work::Builtin { def, params, path_params: path_params(def), forget_class };
-                Some((work, outputs, resources, sources))
+                if let Work::Builtin { params, forget_class, .. } = &mut node {
+                    *forget_class = (def.forget_class)(&read);
+                    *params = read;
+                }
+                Some((node, outputs, resources, sources))
             }
             pipeline::Work::Command(node) => {
-                let scope = Scope { later: &["inputs", "outputs"], ..*scope };
-                let command = command_line(node, &scope, problems)?;
-                let outputs = spec.outputs.iter().map(|(key, node)| command_output(&key.text, node, &scope, problems));
+                let inputs = spec.inputs.iter().map(|(key, _)| key.text.as_str()).collect();
+                let outputs = spec.outputs.iter().map(|(key, _)| key.text.as_str()).collect();
+                let later = Later { inputs, outputs };
+                let command = command_line(node, &Scope { later: Some(&later), ..*scope }, problems);
+                let outputs = spec.outputs.iter().map(|(key, node)| command_output(&key.text, node, scope, problems));
                 let outputs = outputs.collect();
                 let mut sources = self.files_of(&command);
-                sources.extend(spec.code.iter().filter_map(|node| self.code(node, &scope, problems)));
+                sources.extend(spec.code.iter().filter_map(|node| self.code(node, scope, problems)));
                 Some((Work::Command { command }, outputs, Resources::default(), sources))
             }
         }
@@ -134,83 +167,48 @@ impl<'a> Expansion<'a> {
 
     fn params(
         &self,
-        def: &'static StageDef,
+        types: &ParamTypes,
         spec: &StageSpec,
         scope: &Scope<'_>,
         problems: &mut Problems,
     ) -> Option<serde_json::Value> {
-        let mut found = Problems::default();
         let with = match &spec.with {
-            Some(node) => scope.fill(node, &mut found),
-            None => Node { value: Value::Map(Vec::new()), span: spec.name.span, from_command_line: false },
+            Some(node) => scope.fill(node, problems),
+            None => Node::new(Value::Map(Vec::new()), spec.name.span),
         };
-        let params = self.fit_params(def, spec, &with, &mut found);
-        let ok = found.is_empty();
-        problems.extend(found);
-        params.filter(|_| ok)
-    }
-
-    /// Reads params by the stage's own type; a field that does not fit is reported and left out, and the rest is
-    /// read again, so that all problems are found in one pass.
-    fn fit_params(
-        &self,
-        def: &'static StageDef,
-        spec: &StageSpec,
-        with: &Node,
-        problems: &mut Problems,
-    ) -> Option<serde_json::Value> {
         let mut json = with.to_json();
-        for field in path_params(def) {
-            if let (Some(node), Some(slot)) = (with.get(&field), json.get_mut(&field))
+        for field in types.paths() {
+            if let (Some(node), Some(slot)) = (with.get(field), json.get_mut(field))
                 && let Some(text) = node.scalar_text()
             {
-                let path = self.bases.resolve(&text, node.from_command_line);
+                let path = self.bases.resolve(&text, node.from_command_line());
                 *slot = serde_json::Value::from(path.to_string_lossy().into_owned());
             }
         }
-        let known = field_names(def);
-        if let Value::Map(entries) = &with.value {
-            for (key, _) in entries.iter().filter(|(key, _)| !known.contains(&key.text)) {
-                let help = suggest(&key.text, "params", known.iter().map(String::as_str));
-                let message = format!("unknown param `{}` of `{}`", key.text, def.name);
-                problems.push(Problem::new(message, key.span).help(help));
-                remove(&mut json, &key.text);
+        types.read(&spec.name.text, &with, json, problems)
+    }
+
+    /// Where a missing file is told: at the param that names it, else at the stage.
+    fn source_span(&self, spec: &StageSpec) -> Span {
+        let path = match (&spec.work, &spec.with) {
+            (pipeline::Work::Uses(def), Some(with)) => {
+                self.types.get(def.name).and_then(|types| types.paths().iter().find_map(|field| with.get(field)))
             }
-        }
-        loop {
-            let error = match (def.normalise)(&json) {
-                Ok(params) => {
-                    for (field, message) in (def.check)(&params) {
-                        problems.push(Problem::new(format!("`{field}` {message}"), with.nearest(field).span));
-                    }
-                    return Some(params);
-                }
-                Err(error) => error,
-            };
-            let first = error.path.split(['.', '[']).next().unwrap_or("").to_owned();
-            if first.is_empty() || json.get(&first).is_none() {
-                // What is missing: told once, unless it was given and refused above.
-                let refused = problems.iter().next().is_some();
-                if !refused {
-                    let message = format!("`{}` of `{}`: {}", spec.name.text, def.name, error.message);
-                    problems.push(Problem::new(message, with.span).help(format!("see `pru-flow stages {}`", def.name)));
-                }
-                return None;
-            }
-            let at = with.nearest(&error.path);
-            let message = format!("`{}`: {}", error.path, error.message);
-            problems.push(Problem::new(message, at.span).maybe_help(typo_help(&error.message)));
-            remove(&mut json, &first);
-        }
+            _ => None,
+        };
+        path.map_or(spec.name.span, |node| node.span)
     }
 
     fn code(&self, node: &Node, scope: &Scope<'_>, problems: &mut Problems) -> Option<ExternalFile> {
         let filled = scope.fill(node, problems);
         let Some(text) = filled.scalar_text() else {
-            problems.push(Problem::new(format!("`code` names files, not {}", filled.kind()), node.span));
+            if filled.value != Value::Wrong {
+                let message = format!("`code` names files, not {}", filled.kind());
+                problems.push(filled.problem(message).help("code: [train.py, model.py]"));
+            }
             return None;
         };
-        let path = self.bases.resolve(&text, filled.from_command_line);
+        let path = self.bases.resolve(&text, filled.from_command_line());
         let hint = Some("it is named under `code:`".to_owned());
         Some(ExternalFile { name: format!("code:{text}"), candidates: vec![path], hint })
     }
@@ -246,9 +244,11 @@ impl<'a> Expansion<'a> {
         let spec = self.nodes[id].spec;
         let ports: Option<&[Port]> = match &spec.work {
             pipeline::Work::Uses(def) => Some(def.inputs),
-            pipeline::Work::Command(_) => None,
+            pipeline::Work::Command(_) | pipeline::Work::Unknown => None,
         };
         let mut inputs = BTreeMap::new();
+        // Ports that were meant by a name that is unknown: they are told there.
+        let mut meant = Vec::new();
         for (key, references) in &spec.inputs {
             let port = match ports {
                 None => None,
@@ -257,6 +257,9 @@ impl<'a> Expansion<'a> {
                     None => {
                         let help = suggest(&key.text, "inputs", ports.iter().map(|port| port.name));
                         let message = format!("`{}` has no input `{}`", spec.name.text, key.text);
+                        meant.extend(
+                            ports.iter().map(|port| port.name).filter(|name| help.contains(&format!("mean `{name}`"))),
+                        );
                         problems.push(Problem::new(message, key.span).help(help));
                         continue;
                     }
@@ -269,16 +272,19 @@ impl<'a> Expansion<'a> {
             };
             let mut from = Vec::new();
             for reference in references {
-                from.extend(self.resolve(id, reference, gather, problems));
+                let found = self.resolve(id, reference, gather, problems);
+                self.nodes[id].read_at.extend(found.iter().map(|(producer, _)| (*producer, reference.span)));
+                from.extend(found);
             }
             if let (false, [first, _, ..]) = (gather, references.as_slice()) {
                 let message = format!("the input `{}` takes one artifact, {} are given", key.text, references.len());
-                problems.push(Problem::new(message, first.span));
+                let help = format!("give one: `{}: stage.output`", key.text);
+                problems.push(Problem::new(message, first.span).help(help));
             }
             inputs.insert(key.text.clone(), PortInputs { gather, sees: port.map_or(Sees::Both, |p| p.sees), from });
         }
         for port in ports.into_iter().flatten() {
-            if port.arity != Arity::Optional && !inputs.contains_key(port.name) {
+            if port.arity != Arity::Optional && !inputs.contains_key(port.name) && !meant.contains(&port.name) {
                 let message = format!("`{}` needs the input `{}`: {}", spec.name.text, port.name, port.doc);
                 let help = format!("add `inputs: {{{}: stage.output}}`", port.name);
                 problems.push(Problem::new(message, spec.name.span).help(help));
@@ -289,50 +295,66 @@ impl<'a> Expansion<'a> {
 
     /// The nodes that a reference means, seen from node `id`: axes that both have are matched by name; what is left
     /// free is gathered, or must be one cell.
-    fn resolve(&self, id: NodeId, reference: &Node, gather: bool, problems: &mut Problems) -> Vec<(NodeId, String)> {
+    fn resolve(
+        &mut self,
+        id: NodeId,
+        reference: &Node,
+        gather: bool,
+        problems: &mut Problems,
+    ) -> Vec<(NodeId, String)> {
         let cell = &self.nodes[id];
         let matrix = cell.spec.matrix.as_ref().map(|_| cell.matrix.as_slice());
-        let scope = Scope { params: &self.pipeline.params, matrix, later: &[] };
-        let mut found = Problems::default();
-        let filled = scope.fill(reference, &mut found);
-        let selector = match filled.scalar_text().map(|text| Selector::parse(&text, '.')) {
-            Some(Ok(selector)) if found.is_empty() => selector,
-            Some(Err(message)) if found.is_empty() => {
-                problems.push(Problem::new(message, reference.span).help("name an output: `stage.output`"));
-                return Vec::new();
+        let scope = Scope { params: &self.pipeline.params, matrix, later: None };
+        let filled = scope.fill(reference, problems);
+        let Some(text) = filled.scalar_text() else {
+            if filled.value != Value::Wrong {
+                let message = format!("an input names an output of a stage, not {}", filled.kind());
+                problems.push(filled.problem(message).help("write `stage.output`"));
             }
-            _ => {
-                problems.extend(found);
+            return Vec::new();
+        };
+        let selector = match Selector::parse(&text, '.') {
+            Ok(selector) => selector,
+            Err(message) => {
+                problems.push(filled.problem(message).help("name an output: `stage.output`"));
                 return Vec::new();
             }
         };
-        self.resolve_selector(cell, &selector, reference.span, gather).unwrap_or_else(|problem| {
-            problems.extend(problem.map_or_else(Problems::default, Problems::one));
-            Vec::new()
-        })
+        match self.resolve_selector(cell, &selector, &filled, gather) {
+            Ok(found) => found,
+            Err(Refused::Told) => Vec::new(),
+            Err(Refused::Always(problem)) => {
+                problems.push(problem);
+                Vec::new()
+            }
+            Err(Refused::Here(problem)) => {
+                self.unfit.entry(reference.span).and_modify(|(_, others)| *others += 1).or_insert((problem, 0));
+                Vec::new()
+            }
+        }
     }
 
-    /// `Err(None)`: wrong, but told elsewhere.
     fn resolve_selector(
         &self,
         cell: &Cell<'_>,
         selector: &Selector,
-        span: Span,
+        reference: &Node,
         gather: bool,
-    ) -> Result<Vec<(NodeId, String)>, Option<Problem>> {
+    ) -> Result<Vec<(NodeId, String)>, Refused> {
+        let always = |message: String, help: String| Refused::Always(reference.problem(message).help(help));
         let Some(candidates) = self.by_stage.get(selector.stage.as_str()) else {
             let help = suggest(&selector.stage, "stages", self.by_stage.keys().copied());
-            return Err(Some(Problem::new(format!("no stage `{}`", selector.stage), span).help(help)));
+            return Err(always(format!("no stage `{}`", selector.stage), help));
         };
-        let first = candidates.first().map(|id| &self.nodes[*id].node).ok_or(None)?;
+        let first = candidates.first().map(|id| &self.nodes[*id].node).ok_or(Refused::Told)?;
         let axes: Vec<&str> = first.coordinates.iter().map(|(axis, _)| axis.as_str()).collect();
         for (axis, _) in &selector.axes {
             if !axes.contains(&axis.as_str()) {
                 let message = format!("`{}` has no matrix axis `{axis}`", selector.stage);
-                return Err(Some(Problem::new(message, span).help(suggest(axis, "axes", axes))));
+                return Err(always(message, suggest(axis, "axes", axes)));
             }
         }
-        let output = output_name(first, selector, span)?;
+        let output = output_name(first, selector).map_err(|(message, help)| always(message, help))?;
         let shared = |axis: &str| !selector.all && !selector.axes.iter().any(|(name, _)| name == axis);
         let matched: Vec<NodeId> = candidates
             .iter()
@@ -345,23 +367,39 @@ impl<'a> Expansion<'a> {
                 selector.matches(theirs) && theirs.iter().all(same)
             })
             .collect();
+        let untold = |cell: &Cell<'_>| cell.matrix.iter().any(|(_, value)| value.value == Value::Wrong);
         match matched.as_slice() {
+            // Where an axis cannot be told, neither can what fits.
+            _ if untold(cell) || candidates.iter().any(|id| untold(&self.nodes[*id])) => Err(Refused::Told),
             [] => {
                 let message = format!("no cell of `{}` fits `{}`", selector.stage, cell.node.name);
                 let names: Vec<&str> = candidates.iter().take(4).map(|id| self.nodes[*id].node.name.as_str()).collect();
-                Err(Some(Problem::new(message, span).help(format!("there are {}", names.join(", ")))))
+                let more = if candidates.len() > 4 { ", ..." } else { "" };
+                let help = format!("there are {}{more}", names.join(", "));
+                Err(Refused::Here(reference.problem(message).help(help)))
             }
             [_] => Ok(vec![(matched[0], output)]),
             many if gather => Ok(many.iter().map(|id| (*id, output.clone())).collect()),
             many => {
-                let free: Vec<&str> =
-                    axes.iter().copied().filter(|axis| !cell.node.coordinates.iter().any(|(a, _)| a == axis)).collect();
+                let free = |axis: &&str| selector.all || !cell.node.coordinates.iter().any(|(a, _)| a == axis);
+                let named = |axis: &&str| !selector.axes.iter().any(|(name, value)| name == axis && value.is_some());
+                let free: Vec<&str> = axes.iter().copied().filter(|axis| free(axis) && named(axis)).collect();
                 let message = format!("one cell of `{}` is needed here, {} fit", selector.stage, many.len());
                 let help = format!("give {}: `{}[{}=...]`", free.join(" and "), selector.stage, free.join("=...,"));
-                Err(Some(Problem::new(message, span).help(help)))
+                Err(Refused::Here(reference.problem(message).help(help)))
             }
         }
     }
+}
+
+/// Why a reference leads nowhere.
+enum Refused {
+    /// Something else is wrong, and told.
+    Told,
+    /// It is wrong in every cell.
+    Always(Problem),
+    /// It does not fit this cell.
+    Here(Problem),
 }
 
 /// Whether a reference has a `*` in its brackets.
@@ -370,114 +408,82 @@ fn asks_for_many(reference: &Node) -> bool {
     Selector::parse(&text, '.').is_ok_and(|s| s.all || s.axes.iter().any(|(_, value)| value.is_none()))
 }
 
-fn output_name(producer: &GraphNode, selector: &Selector, span: Span) -> Result<String, Option<Problem>> {
+/// The output that a reference means; else what is wrong, and what to write.
+fn output_name(producer: &GraphNode, selector: &Selector) -> Result<String, (String, String)> {
     let known = producer.outputs.iter().map(|output| output.name.as_str());
     match (&selector.output, producer.outputs.as_slice()) {
         (Some(output), _) if known.clone().any(|name| name == output) => Ok(output.clone()),
         (Some(output), _) => {
             let message = format!("`{}` has no output `{output}`", selector.stage);
-            Err(Some(Problem::new(message, span).help(suggest(output, "outputs", known.collect::<Vec<_>>()))))
+            Err((message, suggest(output, "outputs", known.collect::<Vec<_>>())))
         }
         (None, [only]) => Ok(only.name.clone()),
         (None, _) => {
             let names: Vec<String> = known.map(|name| format!("`{}.{name}`", selector.stage)).collect();
-            let message = format!("`{}` has several outputs", selector.stage);
-            Err(Some(Problem::new(message, span).help(format!("name one: {}", names.join(", ")))))
+            Err((format!("`{}` has several outputs", selector.stage), format!("name one: {}", names.join(", "))))
         }
     }
 }
 
-fn read_resources(spec: &StageSpec, scope: &Scope<'_>, resources: &mut Resources, problems: &mut Problems) -> Device {
-    let mut device = Device::Auto;
-    let Some(node) = &spec.resources else { return device };
-    let filled = scope.fill(node, problems);
-    let Value::Map(entries) = &filled.value else { return device };
-    let known = ["cpus", "memory", "gpus", "gpu_memory", "exclusive", "device"];
-    for (key, value) in entries {
-        let result = match (key.text.as_str(), &value.value) {
-            ("cpus", Value::Int(n)) if *n >= 1 => {
-                u32::try_from(*n).map(|n| resources.cpus = n).map_err(|e| e.to_string())
+fn command_line(node: &Node, scope: &Scope<'_>, problems: &mut Problems) -> CommandLine {
+    match &node.value {
+        Value::List(items) => {
+            let words = items.iter().flat_map(|item| match scope.fill(item, problems) {
+                Node { value: Value::Wrong, .. } => Vec::new(),
+                // A whole `${params.list}` is as many words as it has values.
+                Node { value: Value::List(values), .. } => values,
+                one => vec![one],
+            });
+            let words = words.collect::<Vec<Node>>();
+            let bad = words.iter().filter(|word| word.scalar_text().is_none() && word.value != Value::Wrong);
+            for word in bad {
+                let message = format!("a word of a command is a single value, not {}", word.kind());
+                problems.push(word.problem(message).help("command: [python3, train.py, --lr, \"${params.lr}\"]"));
             }
-            ("cpus", _) => Err("`cpus` is a whole number from 1".to_owned()),
-            ("gpus", Value::Int(n)) if *n >= 0 => {
-                u32::try_from(*n).map(|n| resources.gpus = n).map_err(|e| e.to_string())
-            }
-            ("gpus", _) => Err("`gpus` is a whole number from 0".to_owned()),
-            ("memory", _) => parse_bytes(value).map(|bytes| resources.memory_bytes = bytes),
-            ("gpu_memory", _) => parse_bytes(value).map(|bytes| resources.gpu_memory_bytes = bytes),
-            ("exclusive", Value::Bool(yes)) => {
-                resources.exclusive = *yes;
-                Ok(())
-            }
-            ("exclusive", _) => Err("`exclusive` is true or false".to_owned()),
-            ("device", _) => value.scalar_text().unwrap_or_default().parse().map(|parsed| device = parsed),
-            (other, _) => {
-                let help = suggest(other, "resources", known);
-                problems.push(Problem::new(format!("unknown resource `{other}`"), key.span).help(help));
-                Ok(())
-            }
-        };
-        if let Err(message) = result {
-            problems.push(Problem::new(message, value.span));
+            CommandLine::Words(words.iter().filter_map(Node::scalar_text).collect())
         }
-    }
-    device
-}
-
-/// Bytes from `512MB`, `4GiB` or a plain number.
-fn parse_bytes(node: &Node) -> Result<u64, String> {
-    let text = node.scalar_text().unwrap_or_default();
-    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
-    let (number, unit) = text.split_at(digits);
-    let factor = match unit.trim() {
-        "" | "B" => 1.0,
-        "kB" | "KB" => 1e3,
-        "MB" => 1e6,
-        "GB" => 1e9,
-        "KiB" => 1024.0,
-        "MiB" => 1024.0 * 1024.0,
-        "GiB" => 1024.0 * 1024.0 * 1024.0,
-        _ => return Err(format!("`{text}` is no amount of memory: write `512MiB` or `4GB`")),
-    };
-    let number: f64 =
-        number.parse().map_err(|_| format!("`{text}` is no amount of memory: write `512MiB` or `4GB`"))?;
-    Ok((number * factor) as u64)
-}
-
-fn command_line(node: &Node, scope: &Scope<'_>, problems: &mut Problems) -> Option<CommandLine> {
-    match &scope.fill(node, problems).value {
-        Value::Text(_) => shell_text(node, scope, problems).map(CommandLine::Shell),
-        Value::List(items) => Some(CommandLine::Words(items.iter().filter_map(Node::scalar_text).collect())),
-        _ => None,
+        _ => CommandLine::Shell(shell_text(node, scope, problems)),
     }
 }
 
 /// The text for the shell, with every value put in quoted: a value is never read as syntax.
-fn shell_text(node: &Node, scope: &Scope<'_>, problems: &mut Problems) -> Option<String> {
-    let text = node.scalar_text()?;
+fn shell_text(node: &Node, scope: &Scope<'_>, problems: &mut Problems) -> String {
+    let text = node.scalar_text().unwrap_or_default();
+    let Ok(parts) = split(&text) else {
+        // Tells what is wrong.
+        let _ = scope.fill(node, problems);
+        return text;
+    };
     let mut out = String::new();
-    for part in crate::template::split(&text).ok()? {
+    for part in parts {
         match part {
-            crate::template::Part::Literal(literal) => out.push_str(literal),
-            crate::template::Part::Reference(path) => {
-                let whole = format!("${{{path}}}");
-                let reference = Node { value: Value::Text(whole.clone()), ..node.clone() };
-                let value = scope.fill(&reference, problems).scalar_text();
-                match value {
-                    Some(value) if value == whole => out.push_str(&whole),
+            Part::Literal(literal) => out.push_str(&literal.replace("${", "$${")),
+            Part::Reference(path) => {
+                let reference = Node { value: Value::Text(format!("${{{path}}}")), ..*node };
+                let later = matches!(path.split('.').next(), Some("inputs" | "outputs"));
+                let filled = scope.fill(&reference, problems);
+                match filled.scalar_text() {
+                    Some(value) if later => out.push_str(&value),
                     Some(value) => out.push_str(&crate::execute::shell_quote(&value)),
-                    None => problems.push(Problem::new(format!("`{whole}` is not a single value"), node.span)),
+                    None if filled.value == Value::Wrong => {}
+                    None => {
+                        let message = format!("`${{{path}}}` is {}, not a single value", filled.kind());
+                        problems.push(filled.problem(message).help("a list of words takes a list: `command: [...]`"));
+                    }
                 }
             }
         }
     }
-    Some(out)
+    out
 }
 
 fn command_output(name: &str, node: &Node, scope: &Scope<'_>, problems: &mut Problems) -> Output {
-    let file_name = scope.fill(node, problems).scalar_text().unwrap_or_default();
+    let filled = scope.fill(node, problems);
+    let file_name = filled.scalar_text().unwrap_or_default();
     let path = Path::new(&file_name);
-    let plain = path.components().count() == 1 && path.file_name().is_some_and(|f| f.to_str() == Some(&file_name));
+    let plain = filled.holds_wrong()
+        || !matches!(node.value, Value::Text(_))
+        || path.components().count() == 1 && path.file_name().is_some_and(|f| f.to_str() == Some(&file_name));
     if !plain {
         let problem = Problem::new(format!("the output `{name}` is a plain file name, not `{file_name}`"), node.span);
         problems.push(problem.help("the command writes it to the path that `${outputs.NAME}` stands for"));
@@ -485,37 +491,7 @@ fn command_output(name: &str, node: &Node, scope: &Scope<'_>, problems: &mut Pro
     Output { name: name.to_owned(), file_name, folder: None }
 }
 
-/// Names of the params that hold paths, by the mark that `SourcePath` leaves in the schema.
-fn path_params(def: &StageDef) -> Vec<String> {
-    let schema = serde_json::Value::from((def.schema)());
-    let Some(fields) = schema.get("properties").and_then(|p| p.as_object()) else { return Vec::new() };
-    let is_path = |field: &serde_json::Value| {
-        let format = |value: &serde_json::Value| value.get("format").and_then(|f| f.as_str()) == Some("path");
-        format(field) || field.get("anyOf").and_then(|any| any.as_array()).is_some_and(|any| any.iter().any(format))
-    };
-    fields.iter().filter(|(_, field)| is_path(field)).map(|(name, _)| name.clone()).collect()
-}
-
-fn field_names(def: &StageDef) -> Vec<String> {
-    let schema = serde_json::Value::from((def.schema)());
-    schema.get("properties").and_then(|p| p.as_object()).map_or_else(Vec::new, |p| p.keys().cloned().collect())
-}
-
-fn remove(json: &mut serde_json::Value, field: &str) {
-    if let Some(map) = json.as_object_mut() {
-        map.remove(field);
-    }
-}
-
-/// serde lists what a field or variant could be: a near one is a typo.
-fn typo_help(message: &str) -> Option<String> {
-    let (found, known) = message.split_once(", expected ")?;
-    let quoted = |text: &str| text.split('`').skip(1).step_by(2).map(str::to_owned).collect::<Vec<_>>();
-    let known = quoted(known);
-    crate::problem::did_you_mean(quoted(found).first()?, known.iter().map(String::as_str))
-}
-
-fn order(pipeline: &Pipeline, nodes: &[Cell<'_>], problems: &mut Problems) -> Vec<NodeId> {
+fn order(nodes: &[Cell<'_>], problems: &mut Problems) -> Vec<NodeId> {
     let mut graph: DiGraph<NodeId, ()> = DiGraph::new();
     let indices: Vec<NodeIndex> = (0..nodes.len()).map(|id| graph.add_node(id)).collect();
     for (id, cell) in nodes.iter().enumerate() {
@@ -531,7 +507,7 @@ fn order(pipeline: &Pipeline, nodes: &[Cell<'_>], problems: &mut Problems) -> Ve
         let ids: Vec<NodeId> = component.iter().map(|index| graph[*index]).collect();
         let cyclic = ids.len() > 1 || graph.contains_edge(component[0], component[0]);
         if cyclic {
-            report_cycle(pipeline, nodes, &ids, &mut told, problems);
+            report_cycle(nodes, &ids, &mut told, problems);
         }
     }
     Vec::new()
@@ -566,13 +542,7 @@ fn file_order(nodes: &[Cell<'_>]) -> Vec<NodeId> {
 }
 
 /// Walks from consumer to producer inside the component until a node comes again.
-fn report_cycle<'a>(
-    pipeline: &Pipeline,
-    nodes: &[Cell<'a>],
-    component: &[NodeId],
-    told: &mut Vec<Vec<&'a str>>,
-    problems: &mut Problems,
-) {
+fn report_cycle<'a>(nodes: &[Cell<'a>], component: &[NodeId], told: &mut Vec<Vec<&'a str>>, problems: &mut Problems) {
     let next = |id: NodeId| {
         let producers = nodes[id].node.inputs.values().flat_map(|port| port.from.iter().map(|(node, _)| *node));
         producers.filter(|producer| component.contains(producer)).min()
@@ -586,6 +556,9 @@ fn report_cycle<'a>(
         path.push(producer);
     }
     path.reverse();
+    // It is told from the stage that stands first in the file.
+    let first = path.iter().enumerate().min_by_key(|(_, id)| **id).map_or(0, |(at, _)| at);
+    path.rotate_left(first);
     let stages: Vec<&'a str> = path.iter().map(|id| nodes[*id].spec.name.text.as_str()).collect();
     let mut sorted = stages.clone();
     sorted.sort_unstable();
@@ -593,15 +566,14 @@ fn report_cycle<'a>(
         return;
     }
     told.push(sorted);
-    let names: Vec<&str> = path.iter().chain(path.first()).map(|id| nodes[*id].spec.name.text.as_str()).collect();
-    let spec = |name: &str| pipeline.stages.iter().find(|spec| spec.name.text == name);
-    let mut problem =
-        Problem::new(format!("the stages form a cycle: {}", names.join(" -> ")), nodes[path[0]].spec.name.span);
-    for (producer, consumer) in stages.iter().zip(stages.iter().cycle().skip(1)) {
-        let references = spec(consumer).into_iter().flat_map(|s| s.inputs.iter().flat_map(|(_, refs)| refs));
-        let reads = |node: &&Node| node.scalar_text().is_some_and(|text| text.starts_with(producer));
-        if let Some(reference) = references.clone().find(reads) {
-            problem = problem.also(reference.span, format!("`{consumer}` reads `{producer}`"));
+    let names: Vec<&str> = stages.iter().chain(stages.first()).copied().collect();
+    let message = format!("the stages form a cycle: {}", names.join(" -> "));
+    let mut problem = Problem::new(message, nodes[path[0]].spec.name.span);
+    for (producer, consumer) in path.iter().zip(path.iter().cycle().skip(1)) {
+        let reads = nodes[*consumer].read_at.iter().find(|(id, _)| id == producer);
+        if let Some((_, span)) = reads {
+            let [producer, consumer] = [producer, consumer].map(|id| &nodes[*id].spec.name.text);
+            problem = problem.also(*span, format!("`{consumer}` reads `{producer}`"));
         }
     }
     problems.push(problem.help("remove one of these inputs"));

@@ -17,7 +17,7 @@ use crate::sources::Found;
 pub struct Given {
     /// The node that made it.
     pub producer: NodeId,
-    /// That node's coordinates.
+    /// That node's coordinates, without the axes that all artifacts of the port share with the node that is given them.
     pub coordinates: Vec<(String, String)>,
     /// Whether it is a folder.
     pub folder: bool,
@@ -38,15 +38,28 @@ pub fn given(graph: &Graph, id: NodeId, results: &[Option<Arc<ActionResult>>]) -
     let node = &graph.nodes[id];
     let mut all = GivenInputs::new();
     for (port, inputs) in &node.inputs {
+        let shared = shared_axes(graph, id, inputs);
         let mut artifacts = Vec::with_capacity(inputs.from.len());
         for (producer, output) in &inputs.from {
             let source = &graph.nodes[*producer];
             let result = results[*producer].as_ref().ok_or_else(|| format!("waits for {}", source.name))?;
-            artifacts.push(select(node, port, inputs, *producer, source, output, result)?);
+            let mut artifact = select(node, port, inputs, *producer, source, output, result)?;
+            artifact.coordinates.retain(|(axis, _)| !shared.contains(&axis.as_str()));
+            artifacts.push(artifact);
         }
         all.insert(port.clone(), artifacts);
     }
     Ok(all)
+}
+
+/// Axes on which every producer has the node's own value: they tell a gathering stage nothing.
+fn shared_axes<'a>(graph: &'a Graph, id: NodeId, inputs: &PortInputs) -> Vec<&'a str> {
+    let own = &graph.nodes[id].coordinates;
+    let same = |axis: &String, value: &String| {
+        let producers = inputs.from.iter().map(|(producer, _)| &graph.nodes[*producer].coordinates);
+        producers.flatten().all(|(a, v)| a != axis || v == value)
+    };
+    own.iter().filter(|(axis, value)| same(axis, value)).map(|(axis, _)| axis.as_str()).collect()
 }
 
 fn select(

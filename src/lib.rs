@@ -19,6 +19,7 @@
 //! - [`problem`]: what is wrong and where; collected, never thrown one by one.
 //! - [`pipeline`]: the file as written. [`overrides`]: `--set`. [`template`]: `${...}`. [`matrix`]: cells.
 //!   [`selector`]: names of nodes, as printed and as typed.
+//! - [`params`]: params of a built-in stage against the types that it declares. [`resources`]: what a stage draws on.
 //! - [`expand`]: pipeline to [`graph`]: one node a cell, inputs resolved, params checked by the stage's own types.
 //! - [`sources`] and [`keying`]: the description that decides reuse. Names, paths and placement stay out of it.
 //! - [`plan`]: what a run would do. [`history`]: the nearest earlier result, for `explain`.
@@ -35,11 +36,13 @@ pub mod history;
 pub mod keying;
 pub mod matrix;
 pub mod overrides;
+pub mod params;
 pub mod pipeline;
 pub mod plan;
 pub mod problem;
 pub mod project;
 pub mod report;
+pub mod resources;
 pub mod results;
 pub mod run;
 pub mod schedule;

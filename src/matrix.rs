@@ -1,5 +1,7 @@
 //! The cells of a stage's matrix: the product of its axes, less `exclude`, plus `include`.
 
+use std::collections::BTreeMap;
+
 use crate::pipeline::{MatrixSpec, StageSpec};
 use crate::problem::{Problem, Problems, suggest};
 use crate::selector::node_name;
@@ -13,7 +15,7 @@ pub type Coordinates = Vec<(String, Node)>;
 #[must_use]
 pub fn cells(spec: &StageSpec, params: &Node, problems: &mut Problems) -> Vec<Coordinates> {
     let Some(matrix) = &spec.matrix else { return vec![Vec::new()] };
-    let scope = Scope { params, matrix: None, later: &[] };
+    let scope = Scope { params, matrix: None, later: None };
     let mut cells: Vec<Coordinates> = vec![Vec::new()];
     for (axis, node) in &matrix.axes {
         let values = axis_values(axis, &scope.fill(node, problems), problems);
@@ -26,78 +28,132 @@ pub fn cells(spec: &StageSpec, params: &Node, problems: &mut Problems) -> Vec<Co
             .collect();
     }
     for item in &matrix.exclude {
-        let wanted = pairs(matrix, &scope.fill(item, problems), problems);
-        let before = cells.len();
-        cells.retain(|cell| !wanted.iter().all(|pair| cell.iter().any(|own| same(own, pair))));
-        if cells.len() == before && !wanted.is_empty() {
-            problems.push(Problem::new("this `exclude` leaves out nothing", item.span).help("remove it"));
-        }
+        exclude(matrix, &scope.fill(item, problems), &mut cells, problems);
     }
     for item in &matrix.include {
-        let given = pairs(matrix, &scope.fill(item, problems), problems);
-        let axes = matrix.axes.iter().map(|(axis, _)| axis);
-        let mut cell = Vec::new();
-        for axis in axes {
-            match given.iter().find(|(name, _)| *name == axis.text) {
-                Some(pair) => cell.push(pair.clone()),
-                None => {
-                    let message = format!("this `include` gives no value for the axis `{}`", axis.text);
-                    problems.push(Problem::new(message, item.span).help("a cell to add names every axis"));
-                }
-            }
-        }
-        if cell.len() == matrix.axes.len() {
-            cells.push(cell);
-        }
+        cells.extend(included(matrix, &scope.fill(item, problems), problems));
     }
-    check_unique(spec, &cells, problems);
+    check_unique(spec, matrix, &cells, problems);
     if cells.is_empty() {
-        problems.push(Problem::new(format!("the matrix of `{}` has no cell", spec.name.text), spec.name.span));
+        let problem = Problem::new(format!("the matrix of `{}` has no cell", spec.name.text), spec.name.span);
+        problems.push(problem.help("`exclude` leaves out every cell: remove one of its items"));
     }
     cells
 }
 
-fn axis_values(axis: &Key, node: &Node, problems: &mut Problems) -> Vec<Node> {
-    let values = match &node.value {
-        Value::List(items) if !items.is_empty() => items.clone(),
-        _ => {
-            let problem =
-                Problem::new(format!("the axis `{}` is a list with at least one value", axis.text), node.span);
-            problems.push(problem.help(format!("{}: [1, 2, 3]", axis.text)));
-            return Vec::new();
-        }
-    };
-    for value in values.iter().filter(|value| value.scalar_text().is_none()) {
-        let message = format!("a value of the axis `{}` is a single value, not {}", axis.text, value.kind());
-        problems.push(Problem::new(message, value.span));
+fn exclude(matrix: &MatrixSpec, item: &Node, cells: &mut Vec<Coordinates>, problems: &mut Problems) {
+    let wanted = pairs(matrix, item, problems);
+    let named = if let Value::Map(entries) = &item.value { entries.len() } else { return };
+    // An unknown axis, or a value that cannot be told, has been told; it decides nothing.
+    if wanted.len() < named || wanted.iter().any(|(_, value)| value.value == Value::Wrong) {
+        return;
     }
-    values
+    let before = cells.len();
+    if !wanted.is_empty() {
+        cells.retain(|cell| !wanted.iter().all(|pair| cell.iter().any(|own| same(own, pair))));
+    }
+    let untold = cells.iter().flatten().any(|(_, value)| value.value == Value::Wrong);
+    if cells.len() == before && !untold {
+        let problem = Problem::new("this `exclude` leaves out nothing", item.span);
+        problems.push(problem.help("remove it, or give values that the axes have"));
+    }
 }
 
+fn included(matrix: &MatrixSpec, item: &Node, problems: &mut Problems) -> Option<Coordinates> {
+    let given = pairs(matrix, item, problems);
+    let mut cell = Vec::new();
+    for (axis, _) in &matrix.axes {
+        match given.iter().find(|(name, _)| *name == axis.text) {
+            Some(pair) => cell.push(pair.clone()),
+            None => {
+                let message = format!("this `include` gives no value for the axis `{}`", axis.text);
+                problems.push(Problem::new(message, item.span).help("a cell to add names every axis"));
+            }
+        }
+    }
+    Some(cell).filter(|cell| cell.len() == matrix.axes.len())
+}
+
+/// The values of an axis; a single [`Value::Wrong`] stands for those that cannot be told.
+fn axis_values(axis: &Key, node: &Node, problems: &mut Problems) -> Vec<Node> {
+    let name = &axis.text;
+    let wrong = Node { value: Value::Wrong, ..*node };
+    let values = match &node.value {
+        Value::Wrong => return vec![wrong],
+        Value::List(items) if !items.is_empty() => items,
+        _ => {
+            let what = if matches!(node.value, Value::List(_)) { "an empty one" } else { node.kind() };
+            let message = format!("the axis `{name}` is a list with at least one value, not {what}");
+            let example = node.scalar_text().unwrap_or_else(|| "1, 2, 3".to_owned());
+            let key = if node.origin == node.span { name.as_str() } else { "write it" };
+            problems.push(node.problem(message).help(format!("{key}: [{example}]")));
+            return vec![wrong];
+        }
+    };
+    let mut check = |value: &Node| {
+        if value.scalar_text().is_some() || value.value == Value::Wrong {
+            return value.clone();
+        }
+        let message = format!("a value of the axis `{name}` is a single value, not {}", value.kind());
+        let help = "give the parts as params, and let the axis name them: `${params.${matrix.setting}.lr}`";
+        problems.push(value.problem(message).help(help));
+        Node { value: Value::Wrong, ..*value }
+    };
+    values.iter().map(&mut check).collect()
+}
+
+/// The coordinates that an item of `include` or `exclude` names; those of axes that there are not are told.
 fn pairs(matrix: &MatrixSpec, node: &Node, problems: &mut Problems) -> Coordinates {
     let Value::Map(entries) = &node.value else { return Vec::new() };
-    for (key, _) in entries {
+    let mut known = Vec::new();
+    for (key, value) in entries {
         if !matrix.axes.iter().any(|(axis, _)| axis.text == key.text) {
             let help = suggest(&key.text, "axes", matrix.axes.iter().map(|(axis, _)| axis.text.as_str()));
             problems.push(Problem::new(format!("unknown matrix axis `{}`", key.text), key.span).help(help));
+            continue;
         }
+        let mut value = value.clone();
+        if value.scalar_text().is_none() && value.value != Value::Wrong {
+            let message = format!("a value of the axis `{}` is a single value, not {}", key.text, value.kind());
+            problems.push(value.problem(message).help(format!("{}: 3", key.text)));
+            value.value = Value::Wrong;
+        }
+        known.push((key.text.clone(), value));
     }
-    entries.iter().map(|(key, value)| (key.text.clone(), value.clone())).collect()
+    known
 }
 
 fn same(a: &(String, Node), b: &(String, Node)) -> bool {
     a.0 == b.0 && a.1.scalar_text() == b.1.scalar_text()
 }
 
-fn check_unique(spec: &StageSpec, cells: &[Coordinates], problems: &mut Problems) {
-    let mut seen = std::collections::BTreeSet::new();
-    for cell in cells {
+/// Two cells of one name: told at the value that comes again.
+fn check_unique(spec: &StageSpec, matrix: &MatrixSpec, cells: &[Coordinates], problems: &mut Problems) {
+    let mut seen: BTreeMap<String, &Coordinates> = BTreeMap::new();
+    let mut told = Vec::new();
+    for cell in cells.iter().filter(|cell| cell.iter().all(|(_, value)| value.value != Value::Wrong)) {
         let texts: Vec<(String, String)> =
             cell.iter().map(|(axis, value)| (axis.clone(), value.scalar_text().unwrap_or_default())).collect();
         let name = node_name(&spec.name.text, &texts);
-        if !seen.insert(name.clone()) {
-            let problem = Problem::new(format!("two nodes are called `{name}`"), spec.name.span);
-            problems.push(problem.help("an axis or an `include` repeats a value"));
+        let Some(first) = seen.get(&name) else {
+            seen.insert(name, cell);
+            continue;
+        };
+        // The axis that repeats is the one whose value stands in two places; a list from a param has its own.
+        let again = cell.iter().zip(*first).find(|((_, value), (_, other))| value.origin != other.origin);
+        let (span, also) =
+            again.map_or((spec.name.span, None), |((_, value), (_, other))| (value.origin, Some(other.origin)));
+        if told.contains(&span) {
+            continue;
         }
+        told.push(span);
+        let mut problem = Problem::new(format!("two nodes are called `{name}`"), span).label("again");
+        if let Some(first) = also {
+            problem = problem.also(first, "first");
+        }
+        let repeated =
+            again.map_or(matrix.axes.first().map_or("", |(axis, _)| axis.text.as_str()), |((axis, _), _)| axis);
+        problems
+            .push(problem.help(format!("an axis (`{repeated}`) or an `include` repeats a value: remove one of them")));
     }
 }

@@ -1,10 +1,12 @@
 //! A pipeline as written: YAML tree -> [`Pipeline`], every part with its place. Checks the shape of the file and the
 //! names of fields and built-in stages; what depends on a cell of a matrix is checked in `expand`.
+//!
+//! Whatever can be understood is kept beside what is wrong, so that later checks add to the same list of problems.
 
 use pru_flow_stages::{BUILTINS, StageDef};
 
-use crate::problem::{Problem, Problems, Span, suggest};
-use crate::yaml::{Key, Node, Value, parse};
+use crate::problem::{Problem, Problems, Span, did_you_mean, suggest};
+use crate::yaml::{self, Key, Node, Value};
 
 /// A pipeline as written.
 #[derive(Debug)]
@@ -44,6 +46,8 @@ pub enum Work {
     Uses(&'static StageDef),
     /// Any program: a text for the shell, or a list without one.
     Command(Node),
+    /// What it does cannot be told, which is a problem already; other stages may still name it.
+    Unknown,
 }
 
 impl std::fmt::Debug for Work {
@@ -51,6 +55,7 @@ impl std::fmt::Debug for Work {
         match self {
             Self::Uses(def) => write!(f, "uses {}", def.name),
             Self::Command(node) => write!(f, "command {node:?}"),
+            Self::Unknown => f.write_str("unknown"),
         }
     }
 }
@@ -67,139 +72,177 @@ pub struct MatrixSpec {
 }
 
 impl Pipeline {
-    /// Reads a pipeline's text.
-    ///
-    /// # Errors
-    /// Everything that is wrong with the file's shape.
-    pub fn from_yaml(text: &str) -> Result<Self, Problems> {
-        let root = parse(text)?;
-        let mut problems = Problems::default();
+    /// Reads a pipeline's text. What is wrong with its shape is told in `problems`, and what can be understood is
+    /// given all the same; `None` when there is nothing to go on with.
+    #[must_use]
+    pub fn read(text: &str, problems: &mut Problems) -> Option<Self> {
+        let root = yaml::read(text, problems)?;
         let Value::Map(_) = &root.value else {
-            let message = if root.value == Value::Null { "the pipeline is empty" } else { "a pipeline is a mapping" };
+            let message = match root.value {
+                Value::Wrong => return None,
+                Value::Null => "the pipeline is empty".to_owned(),
+                _ => format!("a pipeline is a mapping, not {}", root.kind()),
+            };
             let help = "it needs `version: 1`, `name:` and `stages:`";
-            return Err(Problems::one(Problem::of_file(message).help(help)));
+            problems.push(Problem::new(message, root.span).help(help));
+            return None;
         };
-        let fields = Fields::of(&root, "the pipeline", &["version", "name", "params", "stages"], &mut problems);
-        check_version(&fields, &mut problems);
-        let name = fields.text("name", &mut problems).unwrap_or_else(|| {
-            fields.missing("name", "name: my-experiment", &mut problems);
+        let fields = Fields::of(&root, "the pipeline", &["version", "name", "params", "stages"], problems);
+        check_version(&fields, problems);
+        let name = fields.text("name", problems).unwrap_or_else(|| {
+            fields.missing("name", "name: my-experiment", problems);
             String::new()
         });
         let params = match fields.get("params") {
             Some(node) if matches!(node.value, Value::Map(_)) => node.clone(),
-            None => Node { value: Value::Map(Vec::new()), span: root.span, from_command_line: false },
+            None => Node::new(Value::Map(Vec::new()), root.span),
             Some(node) => {
-                problems.push(Problem::new(format!("`params` is a mapping, not {}", node.kind()), node.span));
-                Node { value: Value::Map(Vec::new()), ..node.clone() }
+                wrong_kind("`params` is a mapping", node, "params: {epochs: 10}", problems);
+                Node { value: Value::Wrong, ..*node }
             }
         };
         let stages = match fields.get("stages").map(|node| (&node.value, node)) {
             Some((Value::Map(entries), _)) if !entries.is_empty() => {
-                entries.iter().filter_map(|(key, node)| StageSpec::read(key, node, &mut problems)).collect()
+                entries.iter().map(|(key, node)| StageSpec::read(key, node, problems)).collect()
             }
             Some((_, node)) => {
-                problems.push(Problem::new("`stages` is a mapping with at least one stage", node.span));
+                let message = "`stages` is a mapping with at least one stage";
+                wrong_kind(message, node, "stages: {data: {uses: data/glyphs}}", problems);
                 Vec::new()
             }
             None => {
-                fields.missing("stages", "stages: {data: {uses: data/glyphs}}", &mut problems);
+                fields.missing("stages", "stages: {data: {uses: data/glyphs}}", problems);
                 Vec::new()
             }
         };
-        problems.into_result(Self { name, params, stages })
+        Some(Self { name, params, stages })
+    }
+}
+
+/// Tells that a value is of another kind than it must be, unless it is wrong already.
+fn wrong_kind(message: &str, node: &Node, help: &str, problems: &mut Problems) {
+    if node.value != Value::Wrong {
+        let of_kind = matches!(node.value, Value::Map(_) | Value::List(_));
+        let message = if of_kind { message.to_owned() } else { format!("{message}, not {}", node.kind()) };
+        problems.push(Problem::new(message, node.span).help(help));
     }
 }
 
 fn check_version(fields: &Fields<'_>, problems: &mut Problems) {
     match fields.get("version").map(|node| (&node.value, node.span)) {
-        Some((Value::Int(1), _)) => {}
+        Some((Value::Int(1) | Value::Wrong, _)) => {}
         Some((Value::Int(version), span)) => problems
             .push(Problem::new(format!("this release reads version 1, not {version}"), span).help("update pru-flow")),
-        Some((_, span)) => problems.push(Problem::new("`version` is the whole number 1", span)),
+        Some((_, span)) => problems.push(Problem::new("`version` is the whole number 1", span).help("version: 1")),
         None => fields.missing("version", "version: 1", problems),
     }
 }
 
 impl StageSpec {
-    fn read(key: &Key, node: &Node, problems: &mut Problems) -> Option<Self> {
+    fn read(key: &Key, node: &Node, problems: &mut Problems) -> Self {
         check_name(&key.text, "stage", key.span, problems);
+        let mut spec = Self {
+            name: key.clone(),
+            work: Work::Unknown,
+            with: None,
+            inputs: Vec::new(),
+            outputs: Vec::new(),
+            code: Vec::new(),
+            matrix: None,
+            resources: None,
+        };
         let Value::Map(_) = &node.value else {
-            let message = format!("the stage `{}` is a mapping, not {}", key.text, node.kind());
-            problems.push(Problem::new(message, node.span).help("give it `uses:` or `command:`"));
-            return None;
+            let message = format!("the stage `{}` is a mapping", key.text);
+            wrong_kind(&message, node, "give it `uses:` or `command:`", problems);
+            return spec;
         };
         let known = ["uses", "command", "with", "inputs", "outputs", "code", "matrix", "resources"];
         let fields = Fields::of(node, &format!("the stage `{}`", key.text), &known, problems);
-        let work = read_work(key, &fields, problems);
-        let is_command = matches!(work, Some(Work::Command(_)) | None);
-        let with = fields.mapping("with", problems);
-        let outputs = read_outputs(fields.get("outputs"), problems);
-        for (field, wrong, help) in [
-            ("with", is_command && with.is_some(), "put the values into the command: `${params.x}`"),
-            ("outputs", !is_command && fields.get("outputs").is_some(), "a built-in stage has its own outputs"),
-            ("code", !is_command && fields.get("code").is_some(), "a built-in stage's code is part of pru-flow"),
-        ] {
-            if let (true, Some(node), Some(_)) = (wrong, fields.get(field), &work) {
-                let kind = if is_command { "a command" } else { "a stage with `uses:`" };
-                problems.push(Problem::new(format!("{kind} takes no `{field}`"), node.span).help(help));
-            }
-        }
-        let code = match fields.get("code").map(|node| (&node.value, node)) {
+        spec.work = read_work(key, &fields, problems);
+        spec.with = fields.mapping("with", "with: {epochs: 10}", problems);
+        spec.inputs = read_inputs(fields.get("inputs"), problems);
+        spec.outputs = read_outputs(fields.get("outputs"), problems);
+        spec.resources = fields.mapping("resources", "resources: {cpus: 2}", problems);
+        spec.code = match fields.get("code").map(|node| (&node.value, node)) {
             None => Vec::new(),
             Some((Value::List(items), _)) => items.clone(),
             Some((_, node)) => vec![node.clone()],
         };
-        if let (Some(Work::Command(_)), true) = (&work, outputs.is_empty()) {
-            let message = format!("the command `{}` declares no output", key.text);
-            problems.push(Problem::new(message, key.span).help("add `outputs: {result: result.txt}`"));
+        if let Some(node) = fields.get("matrix") {
+            spec.matrix = MatrixSpec::read(node, problems);
+            if spec.matrix.is_none() {
+                // Its cells are not known, so nothing else about it can be.
+                spec.work = Work::Unknown;
+            }
         }
-        Some(Self {
-            name: key.clone(),
-            work: work?,
-            with,
-            inputs: read_inputs(fields.get("inputs"), problems),
-            outputs,
-            code,
-            matrix: fields.get("matrix").and_then(|node| MatrixSpec::read(node, problems)),
-            resources: fields.mapping("resources", problems),
-        })
+        spec.check_fields(&fields, problems);
+        spec
+    }
+
+    /// Fields that the kind of stage does not take, or cannot do without.
+    fn check_fields(&self, fields: &Fields<'_>, problems: &mut Problems) {
+        let (kind, refused): (&str, &[(&str, &str)]) = match &self.work {
+            Work::Unknown => return,
+            Work::Command(_) => ("a command", &[("with", "put the values into the command: `${params.x}`")]),
+            Work::Uses(_) => (
+                "a stage with `uses:`",
+                &[
+                    ("outputs", "a built-in stage has its own outputs"),
+                    ("code", "a built-in stage's code is part of pru-flow"),
+                ],
+            ),
+        };
+        for (field, help) in refused {
+            if let Some(key) = fields.key(field) {
+                problems.push(Problem::new(format!("{kind} takes no `{field}`"), key.span).help(*help));
+            }
+        }
+        if matches!(self.work, Work::Command(_)) && self.outputs.is_empty() && fields.get("outputs").is_none() {
+            let message = format!("the command `{}` declares no output", self.name.text);
+            problems.push(Problem::new(message, self.name.span).help("add `outputs: {result: result.txt}`"));
+        }
     }
 }
 
-fn read_work(key: &Key, fields: &Fields<'_>, problems: &mut Problems) -> Option<Work> {
+fn read_work(key: &Key, fields: &Fields<'_>, problems: &mut Problems) -> Work {
     match (fields.get("uses"), fields.get("command")) {
         (Some(uses), None) => {
             let Value::Text(name) = &uses.value else {
-                problems.push(Problem::new(format!("`uses` names a stage, not {}", uses.kind()), uses.span));
-                return None;
+                wrong_kind("`uses` names a stage", uses, "uses: train/original", problems);
+                return Work::Unknown;
             };
             let def = pru_flow_stages::find(name);
             if def.is_none() {
                 let help = suggest(name, "stages", BUILTINS.iter().map(|def| def.name));
                 problems.push(Problem::new(format!("unknown stage `{name}`"), uses.span).help(help));
             }
-            def.map(Work::Uses)
+            def.map_or(Work::Unknown, Work::Uses)
         }
         (None, Some(command)) => {
             let ok = match &command.value {
                 Value::Text(text) => !text.trim().is_empty(),
                 Value::List(items) => !items.is_empty() && items.iter().all(|item| item.scalar_text().is_some()),
-                _ => false,
+                _ => command.value == Value::Wrong,
             };
             if !ok {
                 let problem = Problem::new("`command` is a text for the shell, or a list of words", command.span);
                 problems.push(problem.help("command: [python3, train.py, --lr, \"${params.lr}\"]"));
             }
-            Some(Work::Command(command.clone()))
+            Work::Command(command.clone())
         }
-        (Some(_), Some(command)) => {
-            problems.push(Problem::new("a stage has either `uses` or `command`, not both", command.span));
-            None
+        (Some(uses), Some(command)) => {
+            let problem = Problem::new("a stage has either `uses` or `command`, not both", command.span);
+            problems.push(problem.also(uses.span, "the other").help("remove one of them, or make two stages"));
+            Work::Unknown
         }
         (None, None) => {
-            let message = format!("the stage `{}` does nothing", key.text);
-            problems.push(Problem::new(message, key.span).help("add `uses: train/original` or `command: ...`"));
-            None
+            // A field that is nearly one of the two has been told.
+            let near = |(key, _): &(Key, Node)| did_you_mean(&key.text, ["uses", "command"]).is_some();
+            if !matches!(&fields.node.value, Value::Map(entries) if entries.iter().any(near)) {
+                let message = format!("the stage `{}` does nothing", key.text);
+                problems.push(Problem::new(message, key.span).help("add `uses: train/original` or `command: ...`"));
+            }
+            Work::Unknown
         }
     }
 }
@@ -207,8 +250,7 @@ fn read_work(key: &Key, fields: &Fields<'_>, problems: &mut Problems) -> Option<
 fn read_inputs(node: Option<&Node>, problems: &mut Problems) -> Vec<(Key, Vec<Node>)> {
     let Some(node) = node else { return Vec::new() };
     let Value::Map(entries) = &node.value else {
-        let problem = Problem::new(format!("`inputs` is a mapping, not {}", node.kind()), node.span);
-        problems.push(problem.help("inputs: {model: original.model}"));
+        wrong_kind("`inputs` is a mapping", node, "inputs: {model: original.model}", problems);
         return Vec::new();
     };
     let mut inputs = Vec::new();
@@ -218,11 +260,14 @@ fn read_inputs(node: Option<&Node>, problems: &mut Problems) -> Vec<(Key, Vec<No
             Value::List(items) => items.clone(),
             _ => Vec::new(),
         };
-        if references.is_empty() || references.iter().any(|r| !matches!(r.value, Value::Text(_))) {
+        if !value.holds_wrong()
+            && (references.is_empty() || references.iter().any(|r| !matches!(r.value, Value::Text(_))))
+        {
             let problem = Problem::new(format!("the input `{}` names an output of a stage", key.text), value.span);
             problems.push(problem.help(format!("{}: stage.output", key.text)));
-            continue;
         }
+        // A port is given even when what is given is wrong: it is not missing.
+        let references = references.into_iter().filter(|r| matches!(r.value, Value::Text(_))).collect();
         inputs.push((key.clone(), references));
     }
     inputs
@@ -231,14 +276,17 @@ fn read_inputs(node: Option<&Node>, problems: &mut Problems) -> Vec<(Key, Vec<No
 fn read_outputs(node: Option<&Node>, problems: &mut Problems) -> Vec<(Key, Node)> {
     let Some(node) = node else { return Vec::new() };
     let Value::Map(entries) = &node.value else {
-        let problem = Problem::new(format!("`outputs` is a mapping, not {}", node.kind()), node.span);
-        problems.push(problem.help("outputs: {result: result.txt}"));
+        wrong_kind("`outputs` is a mapping", node, "outputs: {result: result.txt}", problems);
         return Vec::new();
     };
+    if entries.is_empty() {
+        wrong_kind("`outputs` names at least one output", node, "outputs: {result: result.txt}", problems);
+    }
     for (key, value) in entries {
         check_name(&key.text, "output", key.span, problems);
         if !matches!(value.value, Value::Text(_)) {
-            problems.push(Problem::new(format!("the output `{}` is a file's name", key.text), value.span));
+            let message = format!("the output `{}` is a file's name", key.text);
+            wrong_kind(&message, value, &format!("{}: result.txt", key.text), problems);
         }
     }
     entries.clone()
@@ -247,8 +295,7 @@ fn read_outputs(node: Option<&Node>, problems: &mut Problems) -> Vec<(Key, Node)
 impl MatrixSpec {
     fn read(node: &Node, problems: &mut Problems) -> Option<Self> {
         let Value::Map(entries) = &node.value else {
-            let problem = Problem::new(format!("`matrix` is a mapping, not {}", node.kind()), node.span);
-            problems.push(problem.help("matrix: {class: [0, 3, 8], seed: [7, 8, 9]}"));
+            wrong_kind("`matrix` is a mapping", node, "matrix: {class: [0, 3, 8], seed: [7, 8, 9]}", problems);
             return None;
         };
         let mut spec = Self { axes: Vec::new(), include: Vec::new(), exclude: Vec::new() };
@@ -257,6 +304,11 @@ impl MatrixSpec {
                 "include" | "exclude" => {
                     let cells = read_cells(key, value, problems);
                     if key.text == "include" { spec.include = cells } else { spec.exclude = cells }
+                }
+                axis if is_list_of_cells(value) && did_you_mean(axis, ["include", "exclude"]).is_some() => {
+                    let help = did_you_mean(axis, ["include", "exclude"]);
+                    let problem = Problem::new(format!("unknown field `{axis}` in a matrix"), key.span);
+                    problems.push(problem.maybe_help(help));
                 }
                 axis => {
                     check_name(axis, "matrix axis", key.span, problems);
@@ -272,9 +324,14 @@ impl MatrixSpec {
     }
 }
 
+fn is_list_of_cells(node: &Node) -> bool {
+    matches!(&node.value, Value::List(items) if items.iter().all(|item| matches!(item.value, Value::Map(_))))
+}
+
 fn read_cells(key: &Key, value: &Node, problems: &mut Problems) -> Vec<Node> {
     match &value.value {
-        Value::List(items) if items.iter().all(|item| matches!(item.value, Value::Map(_))) => items.clone(),
+        Value::List(items) if is_list_of_cells(value) => items.clone(),
+        Value::Wrong => Vec::new(),
         _ => {
             let message = format!("`{}` is a list of cells, each a mapping", key.text);
             problems.push(Problem::new(message, value.span).help(format!("{}: [{{class: 3, seed: 7}}]", key.text)));
@@ -319,20 +376,28 @@ impl<'a> Fields<'a> {
             check_name(text, "pipeline", node.span, problems);
             return Some(text.clone());
         }
-        problems.push(Problem::new(format!("`{key}` is text, not {}", node.kind()), node.span));
+        wrong_kind(&format!("`{key}` is text"), node, &format!("{key}: my-experiment"), problems);
         Some(String::new())
     }
 
-    fn mapping(&self, key: &str, problems: &mut Problems) -> Option<Node> {
+    fn mapping(&self, key: &str, example: &str, problems: &mut Problems) -> Option<Node> {
         let node = self.get(key)?;
         if matches!(node.value, Value::Map(_)) {
             return Some(node.clone());
         }
-        problems.push(Problem::new(format!("`{key}` is a mapping, not {}", node.kind()), node.span));
-        None
+        wrong_kind(&format!("`{key}` is a mapping"), node, example, problems);
+        Some(Node { value: Value::Wrong, ..*node })
+    }
+
+    fn key(&self, name: &str) -> Option<&'a Key> {
+        match &self.node.value {
+            Value::Map(entries) => entries.iter().find(|(key, _)| key.text == name).map(|(key, _)| key),
+            _ => None,
+        }
     }
 
     fn missing(&self, key: &str, example: &str, problems: &mut Problems) {
-        problems.push(Problem::of_file(format!("{} has no `{key}`", self.what)).help(format!("add `{example}`")));
+        let problem = Problem::new(format!("{} has no `{key}`", self.what), self.node.span);
+        problems.push(problem.help(format!("add `{example}`")));
     }
 }

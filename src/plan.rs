@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::graph::{Graph, NodeId};
 use crate::history::{History, in_one_line};
 use crate::keying;
-use crate::sources::{Found, find_all};
+use crate::sources::{Found, Missing, find_all};
 
 /// What would become of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -71,7 +71,7 @@ pub fn resolve(
 ) -> Result<Resolved, String> {
     let node = &graph.nodes[id];
     let inputs = keying::given(graph, id, results)?;
-    let sources = find_all(&node.sources, stat)?;
+    let sources = find_all(&node.sources, stat).map_err(|missing| Missing::in_one_line(&missing))?;
     let action = keying::action(node, &inputs, &sources)?;
     let key = action.key().map_err(|e| e.to_string())?;
     Ok(Resolved { action, key, inputs, sources })

@@ -1,6 +1,8 @@
 //! What is wrong with a pipeline, each problem with its place in the text; all of a file are collected and shown
 //! together. Rendering happens at the edge, in `report`.
 
+use std::collections::HashSet;
+
 /// A place: bytes `start..end` of the pipeline's text, or of the `--set` argument with that index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Span {
@@ -77,36 +79,42 @@ impl Problem {
 
 /// Problems in the order in which they were found, each once.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Problems(Vec<Problem>);
+pub struct Problems {
+    list: Vec<Problem>,
+    /// The same problems, to know at once whether one is there.
+    told: HashSet<Problem>,
+}
 
 impl Problems {
     /// A single problem.
     #[must_use]
     pub fn one(problem: Problem) -> Self {
-        Self(vec![problem])
+        let mut problems = Self::default();
+        problems.push(problem);
+        problems
     }
 
     /// Adds a problem, unless the very same is there (a stage's cells repeat what is wrong with the stage).
     pub fn push(&mut self, problem: Problem) {
-        if !self.0.contains(&problem) {
-            self.0.push(problem);
+        if self.told.insert(problem.clone()) {
+            self.list.push(problem);
         }
     }
 
     /// Adds all of `other`.
     pub fn extend(&mut self, other: Self) {
-        other.0.into_iter().for_each(|problem| self.push(problem));
+        other.list.into_iter().for_each(|problem| self.push(problem));
     }
 
     /// Whether there is none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.list.is_empty()
     }
 
     /// All of them.
     pub fn iter(&self) -> std::slice::Iter<'_, Problem> {
-        self.0.iter()
+        self.list.iter()
     }
 
     /// `value` when nothing is wrong.
@@ -120,8 +128,8 @@ impl Problems {
     /// The problems in the order of the file.
     #[must_use]
     pub fn sorted(mut self) -> Vec<Problem> {
-        self.0.sort_by_key(|problem| problem.span);
-        self.0
+        self.list.sort_by_key(|problem| problem.span);
+        self.list
     }
 }
 
@@ -134,16 +142,30 @@ impl<'a> IntoIterator for &'a Problems {
     }
 }
 
-/// `did you mean` for a name among those that exist, when one is near.
+/// `did you mean` for a name among those that exist, when one is near: by a few letters, or as the other's initials
+/// (`learning_rate` and `lr`).
 #[must_use]
 pub fn did_you_mean<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<String> {
     let lower = name.to_lowercase();
+    let distance = |candidate: &str| {
+        let candidate = candidate.to_lowercase();
+        if initials(&lower) == candidate || initials(&candidate) == lower {
+            return 1;
+        }
+        strsim::damerau_levenshtein(&lower, &candidate)
+    };
     let nearest = known
         .into_iter()
-        .map(|candidate| (strsim::damerau_levenshtein(&lower, &candidate.to_lowercase()), candidate))
+        .map(|candidate| (distance(candidate), candidate))
         .min_by_key(|(distance, candidate)| (*distance, candidate.len().abs_diff(name.len())))?;
     let (distance, candidate) = nearest;
     (distance <= 1.max(name.chars().count() / 3)).then(|| format!("did you mean `{candidate}`?"))
+}
+
+/// The first letters of a name of several words.
+fn initials(name: &str) -> String {
+    let words: Vec<&str> = name.split(['_', '-']).collect();
+    if words.len() < 2 { String::new() } else { words.iter().filter_map(|word| word.chars().next()).collect() }
 }
 
 /// [`did_you_mean`], or the list of what exists.

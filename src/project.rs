@@ -10,7 +10,7 @@ use crate::expand::{Bases, expand};
 use crate::graph::Graph;
 use crate::overrides;
 use crate::pipeline::Pipeline;
-use crate::problem::{Problem, Problems};
+use crate::problem::{Problem, Problems, Span};
 
 /// The pipeline that is built in, for a first run without any file.
 const QUICKSTART: &str = include_str!("../pipelines/quickstart.yaml");
@@ -57,20 +57,18 @@ impl Project {
     pub fn load(pipeline: &Path, arguments: &[String], store: Option<&Path>) -> Result<Self, Box<Unloadable>> {
         let name = pipeline.display().to_string();
         let mut source = SourceText { name, text: String::new(), arguments: arguments.to_vec() };
-        let result = read(pipeline).and_then(|(text, root)| {
-            source.text = text;
-            Self::build(&source, root, store)
-        });
+        let result = read(pipeline, &mut source.text).and_then(|root| Self::build(&source, root, store));
         result.map_err(|problems| Box::new(Unloadable { source, problems }))
     }
 
     fn build(source: &SourceText, root: PathBuf, store: Option<&Path>) -> Result<Self, Problems> {
-        let mut pipeline = Pipeline::from_yaml(&source.text)?;
-        overrides::apply(&mut pipeline, &source.arguments)?;
+        let mut problems = Problems::default();
+        let Some(mut pipeline) = Pipeline::read(&source.text, &mut problems) else { return Err(problems) };
+        overrides::apply(&mut pipeline, &source.arguments, &mut problems);
         let current = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("."));
-        let graph = expand(&pipeline, &Bases { root: root.clone(), current: current.clone() })?;
+        let graph = expand(&pipeline, &Bases { root: root.clone(), current: current.clone() }, &mut problems);
         let store_folder = store.map_or_else(|| root.join(".pru-flow"), |store| current.join(store));
-        Ok(Self { source: source.clone(), name: pipeline.name, root, graph, store_folder })
+        problems.into_result(Self { source: source.clone(), name: pipeline.name, root, graph, store_folder })
     }
 
     /// Opens the store, and the remembered digests of outside files.
@@ -111,13 +109,14 @@ impl Project {
     }
 }
 
-/// The pipeline's text and the project's root.
-fn read(pipeline: &Path) -> Result<(String, PathBuf), Problems> {
+/// Reads the pipeline into `text` and finds the project's root.
+fn read(pipeline: &Path, text: &mut String) -> Result<PathBuf, Problems> {
     let current = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("."));
     let bytes = match fs::read(pipeline) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound && pipeline == Path::new("quickstart") => {
-            return Ok((QUICKSTART.to_owned(), current));
+            QUICKSTART.clone_into(text);
+            return Ok(current);
         }
         Err(error) => {
             let problem = Problem::of_file(format!("cannot read the pipeline: {error}"));
@@ -125,14 +124,16 @@ fn read(pipeline: &Path) -> Result<(String, PathBuf), Problems> {
             return Err(Problems::one(problem.help(help)));
         }
     };
-    let text = String::from_utf8(bytes).map_err(|error| {
+    *text = String::from_utf8(bytes).map_err(|error| {
         let at = error.utf8_error().valid_up_to();
-        let line = error.as_bytes()[..at].split(|b| *b == b'\n').count();
-        let problem = Problem::of_file(format!("not UTF-8: line {line} holds a byte that is no text"));
-        Problems::one(problem.help("save the file as UTF-8"))
+        // Each bad byte is shown as one replacement character, so the place stays the same.
+        *text = String::from_utf8_lossy(error.as_bytes()).into_owned();
+        let problem =
+            Problem::new("the pipeline is not UTF-8", Span::file(at, at + char::REPLACEMENT_CHARACTER.len_utf8()));
+        Problems::one(problem.label("no character").help("save the file as UTF-8"))
     })?;
     let absolute = current.join(pipeline);
     let folder = fs::canonicalize(absolute.parent().unwrap_or(&current)).unwrap_or(current);
     let root = folder.ancestors().find(|f| f.join("pru-flow.toml").exists() || f.join(".git").exists());
-    Ok((text, root.unwrap_or(&folder).to_owned()))
+    Ok(root.unwrap_or(&folder).to_owned())
 }

@@ -38,7 +38,7 @@ pub fn copy(store: &LocalStore, folder: &Path, node: &GraphNode, result: &Action
         if file.bytes > COPY_BYTES_MAX {
             continue;
         }
-        let path = folder.join(&node.name).join(&output.file_name);
+        let path = folder.join(folder_name(&node.name)).join(&output.file_name);
         let same = std::fs::read(&path).is_ok_and(|bytes| Digest::of(&bytes) == file.digest);
         if !same {
             let parent = path.parent().unwrap_or(folder);
@@ -50,4 +50,34 @@ pub fn copy(store: &LocalStore, folder: &Path, node: &GraphNode, result: &Action
         copied.push(Copied { path, markdown });
     }
     Ok(copied)
+}
+
+/// A node's name as the name of one folder: whatever its coordinates hold, it leads nowhere else.
+fn folder_name(node: &str) -> String {
+    const BYTES_MAX: usize = 200;
+    let plain = |c: char| c != '/' && !c.is_control();
+    let name: String = node.chars().map(|c| if plain(c) { c } else { '_' }).collect();
+    if name == node && name.len() <= BYTES_MAX {
+        return name;
+    }
+    let cut = (0..=BYTES_MAX.min(name.len())).rev().find(|at| name.is_char_boundary(*at)).unwrap_or(0);
+    format!("{}-{}", &name[..cut], Digest::of(node.as_bytes()).short())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_of_results_has_the_node_s_name_and_lies_where_it_should_whatever_the_coordinates_hold() {
+        assert_eq!(folder_name("relearn[method=pru,seed=7]"), "relearn[method=pru,seed=7]");
+        let long = format!("a[x={}]", "\u{e4}".repeat(300));
+        for name in ["a[x=\"../../y\"]", "a[x=\"b/c\"]", "a[x=\"\n\"]", &long] {
+            let folder = folder_name(name);
+            assert_eq!(Path::new(&folder).components().count(), 1, "{folder}");
+            assert!(folder.len() < 255, "{folder}");
+        }
+        assert_ne!(folder_name("a[x=\"b/c\"]"), folder_name("a[x=\"b_c\"]"), "two nodes, two folders");
+        assert_ne!(folder_name("a[x=\"b/c\"]"), folder_name("a[x=\"b\nc\"]"), "two nodes, two folders");
+    }
 }

@@ -1,6 +1,7 @@
 //! A run: the coordinator owns all state, obeys the scheduler, hears the executor through one channel, and tells an
 //! [`Observer`] what happens. Decides nothing about order and does no work of a node itself.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
@@ -13,11 +14,16 @@ use crate::graph::{Device, Graph, NodeId, Work};
 use crate::plan::resolve;
 use crate::problem::{Problem, Problems};
 use crate::project::Project;
+use crate::results::last_nodes;
 use crate::schedule::{Command, Event, Limits, Need, Scheduler};
 use crate::sources::find_all;
 
 /// How long a node is given to stop before its process is killed.
 const GRACE: Duration = Duration::from_secs(10);
+
+/// How long a killed node is given to be gone before the run ends without it: work inside this process cannot be
+/// killed, and ends with it.
+const ABANDON: Duration = Duration::from_secs(2);
 
 /// What the user asked for.
 #[derive(Clone, Debug)]
@@ -140,6 +146,10 @@ pub fn run(
     let producers = (0..graph.nodes.len()).map(|id| graph.producers(id)).collect();
     let scheduler = Scheduler::new(producers, &needs, &graph.order, wanted, limits(options), options.fail_fast);
     let count = wanted.iter().filter(|w| **w).count();
+    let mut last = vec![false; graph.nodes.len()];
+    for id in last_nodes(graph, wanted) {
+        last[id] = true;
+    }
     let mut coordinator = Coordinator {
         graph,
         store,
@@ -152,10 +162,12 @@ pub fn run(
         resolved: (0..graph.nodes.len()).map(|_| None).collect(),
         keys: vec![None; graph.nodes.len()],
         ended: vec![None; graph.nodes.len()],
-        running: 0,
+        last,
+        bypass: vec![false; graph.nodes.len()],
+        running: BTreeSet::new(),
         signal: None,
         deadline: None,
-        cuda: None,
+        killed: None,
     };
     let start = Instant::now();
     coordinator.observer.started(count);
@@ -191,8 +203,8 @@ fn limits(options: &RunOptions) -> Limits {
 fn check_sources(graph: &Graph, wanted: &[bool], stat: &StatCache) -> Result<(), Problems> {
     let mut problems = Problems::default();
     for node in graph.nodes.iter().zip(wanted).filter(|(_, wanted)| **wanted).map(|(node, _)| node) {
-        if let Err(message) = find_all(&node.sources, stat) {
-            problems.push(Problem::new(format!("`{}`: {message}", node.stage), node.span));
+        for missing in find_all(&node.sources, stat).err().into_iter().flatten() {
+            problems.push(Problem::new(missing.message, node.span).maybe_help(missing.help));
         }
     }
     problems.into_result(())
@@ -227,13 +239,14 @@ fn needs_worker(work: &Work) -> bool {
 }
 
 fn forward_signals(sender: Sender<Message>) {
-    use signal_hook::consts::{SIGINT, SIGTERM};
-    let Ok(mut signals) = signal_hook::iterator::Signals::new([SIGINT, SIGTERM]) else {
+    use signal_hook::consts::{SIGINT, SIGTERM, SIGXFSZ};
+    // A limit on the size of files is to be an error of the stage that meets it, and not the end of this process.
+    let Ok(mut signals) = signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGXFSZ]) else {
         tracing::warn!("signals cannot be handled; Ctrl-C ends the run at once, and nothing finished is lost");
         return;
     };
     std::thread::spawn(move || {
-        for signal in signals.forever() {
+        for signal in signals.forever().filter(|signal| *signal != SIGXFSZ) {
             if sender.send(Message::Signal(signal)).is_err() {
                 return;
             }
@@ -255,24 +268,42 @@ struct Coordinator<'a> {
     keys: Vec<Option<ActionKey>>,
     /// How each node ended, the last time that it did: one whose outputs were lost ends twice.
     ended: Vec<Option<Ended>>,
-    running: usize,
+    /// Nodes whose outputs the run is for: a hit must have them.
+    last: Vec<bool>,
+    /// Nodes among these whose record is there and whose outputs are not.
+    bypass: Vec<bool>,
+    running: BTreeSet<NodeId>,
     signal: Option<i32>,
     deadline: Option<Instant>,
-    /// CUDA devices, once a node wanted to know.
-    cuda: Option<u32>,
+    killed: Option<Instant>,
 }
 
 impl Coordinator<'_> {
     fn drive(&mut self, receiver: &Receiver<Message>) {
         let commands = self.scheduler.begin();
         self.obey(commands);
-        while !(self.scheduler.is_over() && self.running == 0) {
+        while !(self.scheduler.is_over() && self.running.is_empty()) {
             match receiver.recv_timeout(Duration::from_millis(200)) {
                 Ok(message) => self.hear(message),
-                Err(RecvTimeoutError::Timeout) => self.hear(Message::Tick),
+                Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
+            // After every message: a node that reports without pause must not put this off.
+            if self.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                self.kill();
+            }
+            if self.killed.is_some_and(|since| since.elapsed() >= ABANDON) {
+                break;
+            }
         }
+        for id in std::mem::take(&mut self.running) {
+            self.end(id, &Ended::Cancelled, Duration::ZERO);
+        }
+    }
+
+    fn kill(&mut self) {
+        self.killed.get_or_insert_with(Instant::now);
+        self.executor.kill();
     }
 
     fn hear(&mut self, message: Message) {
@@ -280,24 +311,19 @@ impl Coordinator<'_> {
             Message::Progress(id, progress) => self.observer.progress(&self.graph.nodes[id].name, &progress),
             Message::Finished(id, outcome, wall) => self.finished(id, outcome, wall),
             Message::Signal(signal) => self.stop(signal),
-            Message::Tick => {
-                if self.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-                    self.executor.kill();
-                }
-            }
         }
     }
 
     fn stop(&mut self, signal: i32) {
         if self.signal.is_some() {
             self.observer.note("stopping at once");
-            self.executor.kill();
+            self.kill();
             return;
         }
         self.signal = Some(signal);
         self.deadline = Some(Instant::now() + GRACE);
-        if self.running > 0 {
-            let (n, s) = (self.running, GRACE.as_secs());
+        if !self.running.is_empty() {
+            let (n, s) = (self.running.len(), GRACE.as_secs());
             let stages = if n == 1 { "1 node was".to_owned() } else { format!("{n} nodes were") };
             self.observer.note(&format!("stopping: {stages} asked to stop (at most {s} s; again to stop at once)"));
         }
@@ -311,8 +337,8 @@ impl Coordinator<'_> {
         let mut queue = std::collections::VecDeque::from(commands);
         while let Some(command) = queue.pop_front() {
             match command {
-                Command::Resolve(id) => {
-                    let event = self.resolve(id);
+                Command::Resolve { id, replace } => {
+                    let event = self.resolve(id, replace);
                     queue.extend(self.scheduler.on(event));
                 }
                 Command::Start { id, replace } => {
@@ -324,12 +350,18 @@ impl Coordinator<'_> {
                     let because = self.graph.nodes[because].name.clone();
                     self.end(id, &Ended::Skipped(because), Duration::ZERO);
                 }
+                Command::GiveUp(id, because) => {
+                    let because = &self.graph.nodes[because].name;
+                    let reason = format!("the stored outputs of {because} are damaged each time they are read");
+                    self.end(id, &Ended::Failed(format!("{reason}; check the disk"), String::new()), Duration::ZERO);
+                }
                 Command::Cancel(id) => self.end(id, &Ended::Cancelled, Duration::ZERO),
             }
         }
     }
 
-    fn resolve(&mut self, id: NodeId) -> Event {
+    /// With `replace` the outputs that the node's record names are damaged: only another key can be a hit.
+    fn resolve(&mut self, id: NodeId, replace: bool) -> Event {
         let resolved = match resolve(self.graph, id, &self.results, &self.stat) {
             Ok(resolved) => resolved,
             Err(why) => {
@@ -337,20 +369,25 @@ impl Coordinator<'_> {
                 return Event::Unresolvable(id);
             }
         };
+        let same = self.keys[id] == Some(resolved.key);
         self.keys[id] = Some(resolved.key);
-        let found = self.store.get_results(&[resolved.key]);
+        let key = resolved.key;
+        self.resolved[id] = Some(resolved);
+        if replace && same {
+            return Event::Miss(id);
+        }
+        let found = self.store.get_results(&[key]);
         match found.map(|mut found| found.pop().flatten()) {
+            Ok(Some(result)) if self.last[id] && !self.has_outputs(&result) => {
+                self.bypass[id] = true;
+                Event::Miss(id)
+            }
             Ok(Some(result)) => {
                 self.results[id] = Some(Arc::new(result));
                 self.end(id, &Ended::Cached, Duration::ZERO);
-                // Kept for the case that an output turns out to be damaged and the node must run after all.
-                self.resolved[id] = Some(resolved);
                 Event::Hit(id)
             }
-            Ok(None) => {
-                self.resolved[id] = Some(resolved);
-                Event::Miss(id)
-            }
+            Ok(None) => Event::Miss(id),
             Err(error) => {
                 self.end(id, &Ended::Failed(error.to_string(), String::new()), Duration::ZERO);
                 Event::Unresolvable(id)
@@ -358,9 +395,14 @@ impl Coordinator<'_> {
         }
     }
 
+    /// No consumer checks the outputs of the last nodes, and they are what the run is for.
+    fn has_outputs(&self, result: &ActionResult) -> bool {
+        self.store.unusable(result).is_ok_and(|bad| bad.is_empty())
+    }
+
     fn start(&mut self, id: NodeId, replace: bool) -> Result<(), Event> {
         let node = &self.graph.nodes[id];
-        let device = self.device(id);
+        let replace = replace || self.bypass[id];
         let Some(resolved) = self.resolved[id].clone() else {
             self.end(
                 id,
@@ -375,7 +417,7 @@ impl Coordinator<'_> {
         }
         self.observer.node_started(&node.name, &resolved.key);
         tracing::info!(node = %node.name, key = %resolved.key, "start");
-        self.running += 1;
+        self.running.insert(id);
         self.executor.start(Task {
             id,
             name: node.name.clone(),
@@ -386,31 +428,14 @@ impl Coordinator<'_> {
             sources: resolved.sources,
             outputs: node.outputs.clone(),
             threads: node.resources.cpus,
-            device,
+            device: if needs_worker(&node.work) { self.options.device.unwrap_or(node.device) } else { Device::Cpu },
             replace,
         });
         Ok(())
     }
 
-    fn device(&mut self, id: NodeId) -> String {
-        let node = &self.graph.nodes[id];
-        if !needs_worker(&node.work) {
-            return "cpu".to_owned();
-        }
-        match self.options.device.unwrap_or(node.device) {
-            Device::Cpu => "cpu".to_owned(),
-            Device::Cuda(index) => format!("cuda:{index}"),
-            Device::Auto => {
-                let executor = &self.executor;
-                // Without a worker the node itself fails, with the reason.
-                let devices = *self.cuda.get_or_insert_with(|| executor.hello().map_or(0, |hello| hello.cuda_devices));
-                if devices > 0 { "cuda:0".to_owned() } else { "cpu".to_owned() }
-            }
-        }
-    }
-
     fn finished(&mut self, id: NodeId, outcome: Outcome, wall: Duration) {
-        self.running -= 1;
+        self.running.remove(&id);
         let event = match outcome {
             Outcome::Done(done) => {
                 if !done.differing.is_empty() {

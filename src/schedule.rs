@@ -59,7 +59,12 @@ pub enum Event {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
     /// Compute the node's key and look it up; answer with `Hit`, `Miss` or `Unresolvable`.
-    Resolve(Id),
+    Resolve {
+        /// The node.
+        id: Id,
+        /// Whether its record is to be bypassed: the outputs that it names are damaged.
+        replace: bool,
+    },
     /// Run the node; `replace` bypasses its record, whose outputs are damaged.
     Start {
         /// The node.
@@ -69,6 +74,8 @@ pub enum Command {
     },
     /// The node will not run, because of this failed producer.
     Skip(Id, Id),
+    /// The node fails: outputs of this producer were damaged each time that they were made.
+    GiveUp(Id, Id),
     /// The node will not run, because the run stops.
     Cancel(Id),
 }
@@ -104,6 +111,8 @@ struct Node {
     depth: usize,
     replace: bool,
     repairs: u32,
+    /// The failed node for which this one is over.
+    root: Id,
 }
 
 /// The state machine.
@@ -133,7 +142,8 @@ impl Scheduler {
             .into_iter()
             .zip(needs)
             .zip(wanted)
-            .map(|((producers, need), wanted)| Node {
+            .enumerate()
+            .map(|(id, ((producers, need), wanted))| Node {
                 state: if *wanted { State::Waiting } else { State::Unwanted },
                 producers,
                 consumers: Vec::new(),
@@ -141,6 +151,7 @@ impl Scheduler {
                 depth: 1,
                 replace: false,
                 repairs: 0,
+                root: id,
             })
             .collect();
         for &id in order.iter().rev() {
@@ -174,7 +185,10 @@ impl Scheduler {
     pub fn on(&mut self, event: Event) -> Vec<Command> {
         let mut commands = Vec::new();
         match event {
-            Event::Hit(id) => self.now_ready(id, &mut commands),
+            Event::Hit(id) => {
+                self.nodes[id].replace = false;
+                self.now_ready(id, &mut commands);
+            }
             Event::Miss(id) => self.enqueue(id, &mut commands),
             Event::Unresolvable(id) => self.now_failed(id, &mut commands),
             Event::Executed(id) => {
@@ -202,7 +216,30 @@ impl Scheduler {
         let all_ready = self.nodes[id].producers.iter().all(|p| self.nodes[*p].state == State::Ready);
         if self.nodes[id].state == State::Waiting && all_ready && !self.stopping {
             self.nodes[id].state = State::Resolving;
-            commands.push(Command::Resolve(id));
+            commands.push(Command::Resolve { id, replace: self.nodes[id].replace });
+        }
+    }
+
+    /// Puts a node that is to be resolved (again) in line; skips it when a producer failed meanwhile.
+    fn wait(&mut self, id: Id, commands: &mut Vec<Command>) {
+        self.nodes[id].state = State::Waiting;
+        let failed = self.nodes[id].producers.iter().find(|p| self.nodes[**p].state == State::Over);
+        match failed.map(|p| self.nodes[*p].root) {
+            Some(root) => self.skip(id, root, commands),
+            None => self.resolve_if_possible(id, commands),
+        }
+    }
+
+    /// Skips a waiting node and all that wait for it.
+    fn skip(&mut self, id: Id, root: Id, commands: &mut Vec<Command>) {
+        let mut stack = vec![id];
+        while let Some(next) = stack.pop() {
+            if self.nodes[next].state == State::Waiting {
+                self.nodes[next].state = State::Over;
+                self.nodes[next].root = root;
+                commands.push(Command::Skip(next, root));
+                stack.extend(&self.nodes[next].consumers);
+            }
         }
     }
 
@@ -226,14 +263,10 @@ impl Scheduler {
 
     fn now_failed(&mut self, id: Id, commands: &mut Vec<Command>) {
         self.nodes[id].state = State::Over;
-        let mut stack = self.nodes[id].consumers.clone();
-        while let Some(next) = stack.pop() {
-            // A consumer that waits for a repair of `id` may have been resolved before: it waits again.
-            if self.nodes[next].state == State::Waiting {
-                self.nodes[next].state = State::Over;
-                commands.push(Command::Skip(next, id));
-                stack.extend(&self.nodes[next].consumers);
-            }
+        self.nodes[id].root = id;
+        for at in 0..self.nodes[id].consumers.len() {
+            let consumer = self.nodes[id].consumers[at];
+            self.skip(consumer, id, commands);
         }
         if self.fail_fast {
             self.stop(commands);
@@ -252,11 +285,17 @@ impl Scheduler {
     }
 
     /// Runs the producers of damaged outputs again, bypassing their records; the consumer waits and is then resolved
-    /// anew, as other bytes would mean another key.
+    /// anew, as other bytes would mean another key. A producer may in turn find its own inputs damaged.
     fn repair(&mut self, id: Id, producers: &[Id], commands: &mut Vec<Command>) {
         self.release(id);
-        self.nodes[id].state = State::Waiting;
-        if producers.iter().any(|p| self.nodes[*p].repairs >= REPAIRS_MAX) {
+        if self.stopping {
+            self.nodes[id].state = State::Over;
+            commands.push(Command::Cancel(id));
+            self.cancel_consumers(id, commands);
+            return;
+        }
+        if let Some(&hopeless) = producers.iter().find(|p| self.nodes[**p].repairs >= REPAIRS_MAX) {
+            commands.push(Command::GiveUp(id, hopeless));
             self.now_failed(id, commands);
             return;
         }
@@ -265,15 +304,10 @@ impl Scheduler {
             if self.nodes[producer].state == State::Ready {
                 self.nodes[producer].repairs += 1;
                 self.nodes[producer].replace = true;
-                self.enqueue(producer, commands);
+                self.wait(producer, commands);
             }
         }
-        if self.stopping {
-            self.nodes[id].state = State::Over;
-            commands.push(Command::Cancel(id));
-        } else {
-            self.resolve_if_possible(id, commands);
-        }
+        self.wait(id, commands);
     }
 
     fn stop(&mut self, commands: &mut Vec<Command>) {
@@ -347,208 +381,4 @@ impl Scheduler {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// What a simulated node does when it is started.
-    #[derive(Clone, Copy, PartialEq, Debug)]
-    enum Fate {
-        Cached,
-        Runs,
-        Fails,
-        /// Finds the outputs of its first producer damaged, once.
-        FindsDamage,
-    }
-
-    struct Simulation {
-        scheduler: Scheduler,
-        limits: Limits,
-        producers: Vec<Vec<Id>>,
-        needs: Vec<Need>,
-        fates: Vec<Fate>,
-        seen: Vec<Vec<&'static str>>,
-        running: Vec<Id>,
-        damage_told: Vec<bool>,
-        random: u64,
-    }
-
-    impl Simulation {
-        fn new(producers: Vec<Vec<Id>>, needs: Vec<Need>, fates: Vec<Fate>, limits: Limits, seed: u64) -> Self {
-            let n = fates.len();
-            let order: Vec<Id> = (0..n).collect();
-            let scheduler = Scheduler::new(producers.clone(), &needs, &order, &vec![true; n], limits, false);
-            Self {
-                scheduler,
-                limits,
-                producers,
-                needs,
-                fates,
-                seen: vec![Vec::new(); n],
-                running: Vec::new(),
-                damage_told: vec![false; n],
-                random: seed.wrapping_mul(2).wrapping_add(1),
-            }
-        }
-
-        fn draw(&mut self, below: usize) -> usize {
-            self.random = self.random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            (self.random >> 33) as usize % below
-        }
-
-        fn run(&mut self, stop_after: Option<usize>) {
-            let mut commands = self.scheduler.begin();
-            let mut events = 0;
-            loop {
-                while !commands.is_empty() {
-                    let command = commands.remove(0);
-                    let more = self.obey(&command);
-                    commands.extend(more);
-                }
-                self.check_limits();
-                if stop_after == Some(events) {
-                    commands = self.scheduler.on(Event::Stop);
-                    events += 1;
-                    continue;
-                }
-                if self.running.is_empty() {
-                    break;
-                }
-                let at = self.draw(self.running.len());
-                let id = self.running.swap_remove(at);
-                commands = self.finish(id);
-                events += 1;
-                assert!(events < 10_000, "the scheduler must come to an end");
-            }
-            assert!(self.scheduler.is_over(), "nothing runs, yet it is not over");
-        }
-
-        fn obey(&mut self, command: &Command) -> Vec<Command> {
-            match *command {
-                Command::Resolve(id) => {
-                    for producer in self.producers[id].clone() {
-                        let last = self.seen[producer].last().copied();
-                        assert!(matches!(last, Some("hit" | "executed")), "{id} resolved before {producer}: {last:?}");
-                    }
-                    if self.fates[id] == Fate::Cached {
-                        self.seen[id].push("hit");
-                        self.scheduler.on(Event::Hit(id))
-                    } else {
-                        self.scheduler.on(Event::Miss(id))
-                    }
-                }
-                Command::Start { id, replace } => {
-                    assert_eq!(replace, self.seen[id].contains(&"hit") || self.seen[id].contains(&"executed"));
-                    self.running.push(id);
-                    Vec::new()
-                }
-                Command::Skip(id, because) => {
-                    assert!(self.seen[because].contains(&"failed"));
-                    self.seen[id].push("skipped");
-                    Vec::new()
-                }
-                Command::Cancel(id) => {
-                    self.seen[id].push("cancelled");
-                    Vec::new()
-                }
-            }
-        }
-
-        fn finish(&mut self, id: Id) -> Vec<Command> {
-            match self.fates[id] {
-                Fate::Fails => {
-                    self.seen[id].push("failed");
-                    self.scheduler.on(Event::Failed(id))
-                }
-                Fate::FindsDamage if !self.damage_told[id] && !self.producers[id].is_empty() => {
-                    self.damage_told[id] = true;
-                    let producer = self.producers[id][0];
-                    self.scheduler.on(Event::Damaged(id, vec![producer]))
-                }
-                _ => {
-                    self.seen[id].push("executed");
-                    self.scheduler.on(Event::Executed(id))
-                }
-            }
-        }
-
-        fn check_limits(&self) {
-            let cpus: u32 = self.running.iter().map(|id| self.needs[*id].cpus).sum();
-            let alone = self.running.iter().any(|id| self.needs[*id].exclusive);
-            assert!(self.running.len() <= self.limits.nodes);
-            assert!(cpus <= self.limits.cpus || self.running.len() == 1, "cores are oversubscribed");
-            assert!(!alone || self.running.len() == 1, "an exclusive node has company");
-        }
-    }
-
-    fn one() -> Need {
-        Need { cpus: 1, gpus: 0, memory_bytes: 0, exclusive: false }
-    }
-
-    fn limits(nodes: usize) -> Limits {
-        Limits { nodes, cpus: nodes as u32, gpus: 0, memory_bytes: u64::MAX }
-    }
-
-    #[test]
-    fn every_graph_of_four_nodes_ends_with_every_node_settled_once() {
-        let edges = [(0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3)];
-        let fates = [Fate::Cached, Fate::Runs, Fate::Fails, Fate::FindsDamage];
-        for graph in 0..64_u32 {
-            let mut producers = vec![Vec::new(); 4];
-            for (bit, (from, to)) in edges.iter().enumerate() {
-                if graph >> bit & 1 == 1 {
-                    producers[*to].push(*from);
-                }
-            }
-            for code in 0..256 {
-                let fate: Vec<Fate> = (0..4).map(|i| fates[code >> (2 * i) & 3]).collect();
-                let mut simulation =
-                    Simulation::new(producers.clone(), vec![one(); 4], fate.clone(), limits(2), u64::from(graph));
-                simulation.run(None);
-                for id in 0..4 {
-                    let last = simulation.seen[id].last().copied().expect("every node is settled");
-                    let doomed = producers[id]
-                        .iter()
-                        .any(|p| matches!(simulation.seen[*p].last(), Some(&"failed" | &"skipped")));
-                    match (doomed, fate[id]) {
-                        (true, _) => assert!(matches!(last, "skipped" | "hit" | "executed"), "{last}"),
-                        (false, Fate::Fails) => assert_eq!(last, "failed"),
-                        (false, _) => assert!(matches!(last, "hit" | "executed"), "{last}"),
-                    }
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn random_graphs_respect_limits_and_end_whenever_they_are_stopped() {
-        for seed in 0..400_u64 {
-            let mut source = Simulation::new(vec![], vec![], vec![], limits(1), seed);
-            let n = 3 + source.draw(20);
-            let (mut producers, mut needs, mut fates) = (Vec::new(), Vec::new(), Vec::new());
-            for id in 0..n {
-                producers.push((0..id).filter(|_| source.draw(4) == 0).collect::<Vec<Id>>());
-                needs.push(Need { cpus: 1 + source.draw(5) as u32, exclusive: source.draw(8) == 0, ..one() });
-                fates.push([Fate::Cached, Fate::Runs, Fate::Runs, Fate::Fails, Fate::FindsDamage][source.draw(5)]);
-            }
-            let limit = Limits { cpus: 4, ..limits(1 + source.draw(4)) };
-            let stop = (seed % 3 == 0).then(|| source.draw(n));
-            Simulation::new(producers, needs, fates, limit, seed).run(stop);
-        }
-    }
-
-    #[test]
-    fn the_longest_path_goes_first() {
-        // 0 is alone, 1 -> 2 -> 3 is a chain.
-        let producers = vec![vec![], vec![], vec![1], vec![2]];
-        let order = [0, 1, 2, 3];
-        let mut scheduler = Scheduler::new(producers, &[one(); 4], &order, &[true; 4], limits(1), false);
-        assert_eq!(scheduler.begin(), vec![Command::Resolve(0), Command::Resolve(1)]);
-        scheduler.nodes[0].state = State::Resolving;
-        assert_eq!(scheduler.on(Event::Miss(1)), vec![Command::Start { id: 1, replace: false }]);
-        assert_eq!(scheduler.on(Event::Miss(0)), vec![]);
-        assert_eq!(
-            scheduler.on(Event::Executed(1)),
-            vec![Command::Resolve(2), Command::Start { id: 0, replace: false }]
-        );
-    }
-}
+mod simulation;

@@ -17,24 +17,42 @@ pub struct Found {
     pub digest: Digest,
 }
 
+/// A file from outside that cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Missing {
+    /// What is wrong, with the path.
+    pub message: String,
+    /// What to put where.
+    pub help: Option<String>,
+}
+
+impl Missing {
+    /// All of them in one line.
+    #[must_use]
+    pub fn in_one_line(all: &[Self]) -> String {
+        let mut text: Vec<&str> = all.iter().map(|missing| missing.message.as_str()).collect();
+        text.extend(all.first().and_then(|missing| missing.help.as_deref()));
+        text.join("; ")
+    }
+}
+
 /// Finds and hashes all files that a node reads from outside.
 ///
 /// # Errors
-/// What is missing or unreadable, with what to put where.
-pub fn find_all(files: &[ExternalFile], cache: &StatCache) -> Result<Vec<Found>, String> {
+/// All that is missing or unreadable, with what to put where.
+pub fn find_all(files: &[ExternalFile], cache: &StatCache) -> Result<Vec<Found>, Vec<Missing>> {
     let mut found = Vec::new();
     let mut missing = Vec::new();
     for file in files {
         match find(file, cache) {
-            Ok(Some(one)) => found.push(one),
-            Ok(None) => {}
-            Err(message) => missing.push(message),
+            Ok(one) => found.extend(one),
+            Err(one) => missing.push(one),
         }
     }
-    if missing.is_empty() { Ok(found) } else { Err(missing.join("; ")) }
+    if missing.is_empty() { Ok(found) } else { Err(missing) }
 }
 
-fn find(file: &ExternalFile, cache: &StatCache) -> Result<Option<Found>, String> {
+fn find(file: &ExternalFile, cache: &StatCache) -> Result<Option<Found>, Missing> {
     let there = file.candidates.iter().find(|path| match &file.hint {
         Some(_) => path.exists(),
         // A word of a command: only a plain file counts.
@@ -42,13 +60,14 @@ fn find(file: &ExternalFile, cache: &StatCache) -> Result<Option<Found>, String>
     });
     match (there, &file.hint) {
         (Some(path), _) => {
-            let digest = cache.digest_source(path).map_err(|error| error.to_string())?;
+            let digest = cache.digest_source(path);
+            let digest = digest.map_err(|error| Missing { message: error.to_string(), help: None })?;
             Ok(Some(Found { name: file.name.clone(), path: path.clone(), digest }))
         }
         (None, None) => Ok(None),
         (None, Some(hint)) => {
             let path = file.candidates.first().map(|path| path.display().to_string()).unwrap_or_default();
-            Err(format!("missing {path} ({hint})"))
+            Err(Missing { message: format!("{path} is missing"), help: Some(hint.clone()) })
         }
     }
 }

@@ -1,9 +1,10 @@
 //! `${...}` in a pipeline: puts params and matrix coordinates in place of their names.
 //!
 //! A value that is one `${...}` as a whole keeps its type; inside a longer text the value's own text is put in.
+//! References may be nested: `${params.${matrix.setting}.lr}`.
 //! `$${` stands for a literal `${`. Knows nothing of stages.
 
-use crate::problem::{Problem, Problems, suggest};
+use crate::problem::{Problem, Problems, did_you_mean, suggest};
 use crate::yaml::{Node, Value};
 
 /// What names mean at one place of a pipeline.
@@ -13,79 +14,137 @@ pub struct Scope<'a> {
     pub params: &'a Node,
     /// Coordinates of the cell, in declaration order of the axes; `None` where there is no matrix.
     pub matrix: Option<&'a [(String, Node)]>,
-    /// First words that are left as they are, to be put in when a command runs (`inputs`, `outputs`).
-    pub later: &'a [&'a str],
+    /// What is put in only when a command runs; until then its references stay, and every other `${` stays escaped.
+    pub later: Option<&'a Later<'a>>,
+}
+
+/// Names of a command's own artifacts: `${inputs.x}` and `${outputs.y}` stand for paths that are not known yet.
+#[derive(Debug)]
+pub struct Later<'a> {
+    /// Names under `inputs:`.
+    pub inputs: Vec<&'a str>,
+    /// Names under `outputs:`.
+    pub outputs: Vec<&'a str>,
 }
 
 impl Scope<'_> {
-    /// `node` with every reference in it replaced; problems go to `problems` and leave the text as it was.
+    /// `node` with every reference in it replaced; what cannot be is told in `problems` and becomes [`Value::Wrong`].
     #[must_use]
     pub fn fill(&self, node: &Node, problems: &mut Problems) -> Node {
-        let mut filled = match &node.value {
+        match &node.value {
             Value::Text(text) if text.contains("${") => self.fill_text(node, text, problems),
             Value::List(items) => {
                 let items = items.iter().map(|item| self.fill(item, problems)).collect();
-                Node { value: Value::List(items), ..node.clone() }
+                Node { value: Value::List(items), ..*node }
             }
             Value::Map(entries) => {
                 let entries = entries.iter().map(|(k, v)| (k.clone(), self.fill(v, problems))).collect();
-                Node { value: Value::Map(entries), ..node.clone() }
+                Node { value: Value::Map(entries), ..*node }
             }
             _ => node.clone(),
-        };
-        filled.span = node.span;
-        filled
+        }
     }
 
     fn fill_text(&self, node: &Node, text: &str, problems: &mut Problems) -> Node {
+        let wrong = Node { value: Value::Wrong, ..*node };
         let parts = match split(text) {
             Ok(parts) => parts,
             Err(message) => {
                 problems.push(Problem::new(message, node.span).help("write `$${` for a literal `${`"));
-                return node.clone();
+                return wrong;
             }
         };
         if let [Part::Reference(path)] = parts.as_slice() {
             if self.is_later(path) {
-                return node.clone();
+                return if self.later_exists(path, node, problems) { node.clone() } else { wrong };
             }
-            return self.look_up(path, node, problems).unwrap_or_else(|| node.clone());
+            let Some(found) = self.look_up(path, node, problems) else { return wrong };
+            let value = match found.value {
+                Value::Text(text) => Value::Text(self.kept(&text)),
+                value => value,
+            };
+            return Node { value, span: node.span, origin: found.origin };
         }
         let mut out = String::new();
-        let mut from_command_line = node.from_command_line;
+        let mut origin = node.origin;
+        let mut ok = true;
         for (index, part) in parts.iter().enumerate() {
             match part {
-                Part::Literal(literal) => out.push_str(literal),
-                Part::Reference(path) if self.is_later(path) => out.push_str(&format!("${{{path}}}")),
-                Part::Reference(path) => {
-                    let Some(found) = self.look_up(path, node, problems) else { continue };
-                    let Some(text) = found.scalar_text() else {
-                        let message = format!("`${{{path}}}` is {}, which cannot stand inside a text", found.kind());
-                        problems.push(Problem::new(message, node.span));
-                        continue;
-                    };
-                    from_command_line |= index == 0 && found.from_command_line;
-                    out.push_str(&text);
+                Part::Literal(literal) => out.push_str(&self.kept(literal)),
+                Part::Reference(path) if self.is_later(path) => {
+                    ok &= self.later_exists(path, node, problems);
+                    out.push_str(&format!("${{{path}}}"));
                 }
+                Part::Reference(path) => match self.spliced(path, node, problems) {
+                    Some(found) => {
+                        if index == 0 {
+                            origin = found.origin;
+                        }
+                        out.push_str(&self.kept(&found.scalar_text().unwrap_or_default()));
+                    }
+                    None => ok = false,
+                },
             }
         }
-        Node { value: Value::Text(out), span: node.span, from_command_line }
+        if ok { Node { value: Value::Text(out), span: node.span, origin } } else { wrong }
+    }
+
+    /// A value to be put inside a text, which only a single value can.
+    fn spliced(&self, path: &str, node: &Node, problems: &mut Problems) -> Option<Node> {
+        let found = self.look_up(path, node, problems)?;
+        if found.scalar_text().is_none() && found.value != Value::Wrong {
+            let message = format!("`${{{path}}}` is {}, which cannot stand inside a text", found.kind());
+            let problem = Problem::new(message, node.span).also(found.origin, "its value");
+            problems.push(problem.help("only a single value can; a text that is one `${...}` as a whole takes any"));
+        }
+        Some(found).filter(|found| found.scalar_text().is_some())
+    }
+
+    /// Text that comes to stand in the result: escaped as long as references are left in it.
+    fn kept(&self, text: &str) -> String {
+        if self.later.is_some() { text.replace("${", "$${") } else { text.to_owned() }
     }
 
     fn is_later(&self, path: &str) -> bool {
-        let first = path.split('.').next().unwrap_or(path);
-        self.later.contains(&first)
+        self.later.is_some() && matches!(path.split('.').next(), Some("inputs" | "outputs"))
+    }
+
+    fn later_exists(&self, path: &str, node: &Node, problems: &mut Problems) -> bool {
+        let Some(later) = self.later else { return false };
+        let (first, name) = path.split_once('.').unwrap_or((path, ""));
+        let known = if first == "inputs" { &later.inputs } else { &later.outputs };
+        let there = known.contains(&name);
+        if !there {
+            let what = first.trim_end_matches('s');
+            let help = suggest(name, first, known.iter().copied());
+            problems.push(Problem::new(format!("this command has no {what} `{name}`"), node.span).help(help));
+        }
+        there
     }
 
     fn look_up(&self, path: &str, at: &Node, problems: &mut Problems) -> Option<Node> {
+        if path.contains("${") {
+            let plain = Scope { later: None, ..*self };
+            let inner = plain.fill_text(at, path, problems);
+            let inner = inner.scalar_text().filter(|inner| !inner.contains("${"))?;
+            return self.look_up(&inner, at, problems);
+        }
         let (first, rest) = path.split_once('.').unwrap_or((path, ""));
         let result = match first {
             "params" => self.param(rest),
             "matrix" => self.coordinate(rest),
-            _ => Err((
-                format!("`${{{path}}}` begins with an unknown name"),
-                "names begin with `params.` or `matrix.`, as in `${params.epochs}`".to_owned(),
+            "inputs" | "outputs" => Err((
+                format!("`${{{path}}}` is a path that only a command knows, while it runs"),
+                "connect stages under `inputs:`, as in `model: original.model`".to_owned(),
             )),
+            _ => {
+                let near = did_you_mean(first, ["params", "matrix"]);
+                let help = "names begin with `params.` or `matrix.`, as in `${params.epochs}`";
+                Err((
+                    format!("`${{{path}}}` begins with an unknown name"),
+                    near.map_or_else(|| help.to_owned(), |near| format!("{near} {help}")),
+                ))
+            }
         };
         match result {
             Ok(node) => Some(node),
@@ -99,6 +158,9 @@ impl Scope<'_> {
     fn param(&self, path: &str) -> Result<Node, (String, String)> {
         let mut node = self.params;
         for part in path.split('.') {
+            if node.value == Value::Wrong {
+                return Ok(node.clone());
+            }
             let Value::Map(entries) = &node.value else {
                 return Err((
                     format!("`params.{path}`: {} has no `{part}`", node.kind()),
@@ -107,7 +169,7 @@ impl Scope<'_> {
             };
             node = node.get(part).ok_or_else(|| {
                 let known = entries.iter().map(|(k, _)| k.text.as_str());
-                (format!("unknown param `params.{path}`"), suggest(part, "declared", known))
+                (format!("unknown param `params.{path}`"), suggest(part, "params declared here", known))
             })?;
         }
         Ok(node.clone())
@@ -154,7 +216,7 @@ pub fn split(text: &str) -> Result<Vec<Part<'_>>, String> {
             parts.push(Part::Literal(&rest[..at]));
         }
         let inner = &rest[at + 2..];
-        let end = inner.find('}').ok_or_else(|| "`${` without its `}`".to_owned())?;
+        let end = closing(inner).ok_or_else(|| "`${` without its `}`".to_owned())?;
         let path = inner[..end].trim();
         if path.is_empty() {
             return Err("`${}` names nothing".to_owned());
@@ -168,34 +230,91 @@ pub fn split(text: &str) -> Result<Vec<Part<'_>>, String> {
     Ok(parts)
 }
 
+/// Where the `}` stands that closes a reference, which may hold others: `params.${matrix.setting}.lr`.
+fn closing(inner: &str) -> Option<usize> {
+    let mut depth = 0;
+    for (at, byte) in inner.bytes().enumerate() {
+        match byte {
+            b'{' => depth += 1,
+            b'}' if depth == 0 => return Some(at),
+            b'}' => depth -= 1,
+            _ => {}
+        }
+    }
+    None
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::problem::Span;
     use crate::yaml::parse;
 
     fn fill(params: &str, text: &str) -> Result<Node, Problems> {
         let params = parse(params).unwrap();
         let matrix = [("class".to_owned(), parse("3").unwrap())];
-        let scope = Scope { params: &params, matrix: Some(&matrix), later: &["inputs"] };
+        let scope = Scope { params: &params, matrix: Some(&matrix), later: None };
         let mut problems = Problems::default();
         let filled = scope.fill(&parse(text).unwrap(), &mut problems);
         problems.into_result(filled)
     }
 
+    fn fill_command(params: &str, text: &str) -> Result<Node, Problems> {
+        let params = parse(params).unwrap();
+        let later = Later { inputs: vec!["x"], outputs: vec!["y"] };
+        let scope = Scope { params: &params, matrix: None, later: Some(&later) };
+        let mut problems = Problems::default();
+        let filled = scope.fill(&Node::new(Value::Text(text.to_owned()), Span::file(0, 0)), &mut problems);
+        problems.into_result(filled)
+    }
+
+    /// What a command sees of `text` once its paths are put in.
+    fn told_later(text: &str) -> String {
+        let path = |part: &Part<'_>| match part {
+            Part::Literal(literal) => (*literal).to_owned(),
+            Part::Reference(path) => format!("<{path}>"),
+        };
+        split(text).unwrap().iter().map(path).collect()
+    }
+
     #[test]
     fn a_whole_reference_keeps_its_type_and_a_spliced_one_becomes_text() {
         assert_eq!(fill("a: {lr: 1e-4}", "'${params.a.lr}'").unwrap().value, Value::Float(1e-4));
+        assert_eq!(fill("c3: {lr: 5}", "'${params.c${matrix.class}.lr}'").unwrap().value, Value::Int(5));
         assert_eq!(fill("a: 7", "'x-${params.a}-${matrix.class}'").unwrap().value, Value::Text("x-7-3".into()));
         assert_eq!(fill("a: [1, 2]", "'${params.a}'").unwrap().kind(), "a list");
         assert_eq!(fill("a: 1", "'$${params.a}'").unwrap().value, Value::Text("${params.a}".into()));
-        assert_eq!(fill("a: 1", "'cat ${inputs.x}'").unwrap().value, Value::Text("cat ${inputs.x}".into()));
+    }
+
+    #[test]
+    fn a_command_keeps_its_own_references_and_nothing_else_turns_into_one() {
+        for (params, text, seen) in [
+            ("a: 1", "cat ${inputs.x} ${params.a}", "cat <inputs.x> 1"),
+            ("a: 1", "${outputs.y}", "<outputs.y>"),
+            ("a: 1", "echo $${HOME} ${inputs.x}", "echo ${HOME} <inputs.x>"),
+            ("a: '${inputs.x}'", "echo ${params.a}", "echo ${inputs.x}"),
+            ("a: '${inputs.x}'", "${params.a}", "${inputs.x}"),
+            ("a: '$${'", "x${params.a}", "x$${"),
+        ] {
+            let filled = fill_command(params, text).unwrap();
+            assert_eq!(told_later(&filled.scalar_text().unwrap()), seen, "{text}");
+        }
+        let problems = fill_command("a: 1", "cat ${inputs.xx}").unwrap_err();
+        assert_eq!(problems.iter().next().unwrap().help.as_deref(), Some("did you mean `x`?"));
     }
 
     #[test]
     fn what_is_not_there_is_named_with_what_is_near() {
         let problems = fill("epochs: 1", "'${params.epoch}'").unwrap_err();
         assert_eq!(problems.iter().next().unwrap().help.as_deref(), Some("did you mean `epochs`?"));
-        for bad in ["'${params.x'", "'${}'", "'${env.HOME}'", "'${matrix.clas}'", "'${params.epochs.x}'"] {
+        for bad in [
+            "'${params.x'",
+            "'${params.${matrix.clas}.x}'",
+            "'${}'",
+            "'${env.HOME}'",
+            "'${matrix.clas}'",
+            "'${params.epochs.x}'",
+        ] {
             assert_eq!(fill("epochs: 1", bad).unwrap_err().iter().count(), 1, "{bad}");
         }
     }

@@ -18,9 +18,8 @@ pub struct Node {
     pub value: Value,
     /// Its place in the pipeline's text or in a `--set` argument.
     pub span: Span,
-    /// Whether the value, or the beginning of this text, was given on the command line: then a relative path
-    /// is relative to the current folder rather than to the project's root.
-    pub from_command_line: bool,
+    /// Where the value, or the beginning of this text, was written before a `${...}` brought it to `span`.
+    pub origin: Span,
 }
 
 /// What YAML can say.
@@ -40,6 +39,8 @@ pub enum Value {
     List(Vec<Node>),
     /// A mapping in the order of the file, keys unique.
     Map(Vec<(Key, Node)>),
+    /// Something wrong that has been told. It fits everywhere, so that one mistake is told once.
+    Wrong,
 }
 
 /// A key of a mapping and where it stands.
@@ -52,6 +53,40 @@ pub struct Key {
 }
 
 impl Node {
+    /// A value that stands where it was written.
+    #[must_use]
+    pub const fn new(value: Value, span: Span) -> Self {
+        Self { value, span, origin: span }
+    }
+
+    /// Whether the value, or the beginning of this text, was given on the command line: then a relative path is
+    /// relative to the current folder rather than to the project's root.
+    #[must_use]
+    pub const fn from_command_line(&self) -> bool {
+        self.origin.argument.is_some()
+    }
+
+    /// A problem with this value: where it is used, and where it was written if that is elsewhere. A value from the
+    /// command line is shown there: that is where it can be changed.
+    pub fn problem(&self, message: impl Into<String>) -> Problem {
+        match self.origin {
+            origin if origin == self.span => Problem::new(message, origin),
+            origin if origin.argument.is_some() => Problem::new(message, origin).also(self.span, "used here"),
+            origin => Problem::new(message, self.span).also(origin, "its value"),
+        }
+    }
+
+    /// Whether something wrong that has been told is in it.
+    #[must_use]
+    pub fn holds_wrong(&self) -> bool {
+        match &self.value {
+            Value::Wrong => true,
+            Value::List(items) => items.iter().any(Self::holds_wrong),
+            Value::Map(entries) => entries.iter().any(|(_, node)| node.holds_wrong()),
+            _ => false,
+        }
+    }
+
     /// What kind of value this is, for messages.
     #[must_use]
     pub fn kind(&self) -> &'static str {
@@ -63,6 +98,7 @@ impl Node {
             Value::Text(_) => "text",
             Value::List(_) => "a list",
             Value::Map(_) => "a mapping",
+            Value::Wrong => "wrong",
         }
     }
 
@@ -93,7 +129,7 @@ impl Node {
         node
     }
 
-    /// The text that a scalar has in names and templates; `None` for null, lists and mappings.
+    /// The text that a scalar has in names and templates; `None` for all that is no single value.
     #[must_use]
     pub fn scalar_text(&self) -> Option<String> {
         match &self.value {
@@ -101,7 +137,7 @@ impl Node {
             Value::Int(i) => Some(i.to_string()),
             Value::Float(f) => Some(f.to_string()),
             Value::Text(t) => Some(t.clone()),
-            Value::Null | Value::List(_) | Value::Map(_) => None,
+            Value::Null | Value::List(_) | Value::Map(_) | Value::Wrong => None,
         }
     }
 
@@ -110,7 +146,7 @@ impl Node {
     pub fn to_json(&self) -> serde_json::Value {
         use serde_json::Value as Json;
         match &self.value {
-            Value::Null => Json::Null,
+            Value::Null | Value::Wrong => Json::Null,
             Value::Bool(b) => Json::Bool(*b),
             Value::Int(i) => Json::from(*i),
             Value::Float(f) => Json::from(*f),
@@ -128,11 +164,20 @@ impl Node {
 /// document beyond the ceilings.
 pub fn parse(text: &str) -> Result<Node, Problems> {
     let mut problems = Problems::default();
-    let node = match serde_yaml::from_str_with_options::<Raw>(text, options()) {
-        Ok(raw) => convert(raw.0, text, &mut problems),
-        Err(error) => return Err(Problems::one(syntax_problem(&error, text))),
-    };
+    let node = read(text, &mut problems).unwrap_or(Node::new(Value::Wrong, Span::file(0, 0)));
     problems.into_result(node)
+}
+
+/// As [`parse`], for a caller who goes on with what can be understood: a second value of a key is left out, and
+/// other bad values are [`Value::Wrong`]. `None` when the text is no YAML at all.
+pub fn read(text: &str, problems: &mut Problems) -> Option<Node> {
+    match serde_yaml::from_str_with_options::<Raw>(text, options()) {
+        Ok(raw) => Some(convert(raw.0, text, problems)),
+        Err(error) => {
+            problems.push(syntax_problem(&error, text));
+            None
+        }
+    }
 }
 
 fn options() -> Options {
@@ -160,8 +205,51 @@ fn syntax_problem(error: &serde_yaml::Error, text: &str) -> Problem {
     if let Some(at) = message.find(" at line ") {
         message.truncate(at);
     }
-    let span = error.location().map_or(Span::file(0, 0), |location| place(location, text));
-    Problem::new(message, span)
+    let span = error.location().map_or(Span::file(0, 0), |location| point(location, text));
+    let line_start = text[..span.start].rfind('\n').map_or(0, |at| at + 1);
+    let line = text[line_start..].split('\n').next().unwrap_or("");
+    let (message, help) = in_our_words(&message, line);
+    Problem::new(message, span).help(help)
+}
+
+/// What the YAML crate says, for a reader who knows pipelines: (message, what to do).
+fn in_our_words(message: &str, line: &str) -> (String, &'static str) {
+    const WORDS: &[(&str, &str, &str)] = &[
+        ("multiple YAML documents", "a pipeline is one YAML document, and another begins here", "remove the `---`"),
+        ("tabs disallowed", "a tab stands where YAML wants spaces", "indent with spaces"),
+        ("budget breached: Depth", "lists and mappings are nested more than 64 deep", "write it flatter"),
+        ("budget breached", "the file is larger than a pipeline may be", "let a matrix make the stages"),
+        ("alias replay limit", "aliases (`*name`) repeat more than a pipeline may hold", "use `params:` instead"),
+        ("recursive references", "an alias stands inside what it names", "use `params:` instead"),
+        (
+            "mapping values are not allowed",
+            "a second `:` stands where a value goes on, or a line is indented too far",
+            "quote a text that holds `: `, and indent all keys of a mapping alike",
+        ),
+        ("after single-quoted", "a quoted text goes on after its end", "write `''` for a quote inside single quotes"),
+    ];
+    if let Some((_, message, help)) = WORDS.iter().find(|(theirs, ..)| message.contains(theirs)) {
+        return ((*message).to_owned(), help);
+    }
+    let help = match message {
+        _ if message.contains("flow") && line.contains("${") => {
+            "inside `{}` and `[]` a reference is quoted: `{epochs: \"${params.epochs}\"}`"
+        }
+        _ if message.contains("unexpected character") => "put the text in quotes",
+        _ => "reading stopped here: look at brackets, quotes and indentation up to this place",
+    };
+    (message.to_owned(), help)
+}
+
+/// The place of a syntax error, of which the parser knows only line and column.
+fn point(location: Location, text: &str) -> Span {
+    let line = (location.line() as usize).saturating_sub(1);
+    let start = text.split_inclusive('\n').take(line).map(str::len).sum::<usize>();
+    let rest = text[start..].split('\n').next().unwrap_or("");
+    let column = (location.column() as usize).saturating_sub(1);
+    let at = rest.char_indices().nth(column).map_or(rest.len(), |(at, _)| at);
+    let width = rest[at..].chars().next().map_or(0, char::len_utf8);
+    Span::file(start + at, start + at + width)
 }
 
 fn place(location: Location, text: &str) -> Span {
@@ -268,18 +356,39 @@ fn convert(raw: Spanned<RawValue>, text: &str, problems: &mut Problems) -> Node 
     let value = match raw.value {
         RawValue::Scalar(value) => value,
         RawValue::NotFinite(number) => {
-            problems.push(Problem::new(format!("{number} is not a finite number"), span));
-            Value::Null
+            problems.push(Problem::new(format!("{number} is not a finite number"), span).help("write a finite number"));
+            Value::Wrong
         }
         RawValue::TooLarge(number) => {
             let help = format!("whole numbers reach from {} to {}; quote it to keep it as text", i64::MIN, i64::MAX);
             problems.push(Problem::new(format!("{number} is too large"), span).help(help));
-            Value::Null
+            Value::Wrong
         }
         RawValue::List(items) => Value::List(items.into_iter().map(|item| convert(item.0, text, problems)).collect()),
         RawValue::Map(entries) => convert_map(entries, text, problems),
     };
-    Node { value, span, from_command_line: false }
+    let span = whole(&value, span, text);
+    Node::new(value, span)
+}
+
+/// The span of a list or mapping, which the parser gives as its first character: up to its closing bracket, or to the
+/// end of its last value, at most to the end of the line.
+fn whole(value: &Value, span: Span, text: &str) -> Span {
+    let last = match value {
+        Value::List(items) => items.last().map(|item| item.span.end),
+        Value::Map(entries) => entries.last().map(|(_, node)| node.span.end),
+        _ => return span,
+    };
+    let mut end = span.end.max(last.unwrap_or(0));
+    if matches!(text.as_bytes().get(span.start), Some(b'{' | b'[')) {
+        // A quoted or empty last value may end before its own text does: up to the bracket nothing else can follow.
+        let rest = text.get(end..).unwrap_or("");
+        let closing = rest.find(['}', ']', '\n']).filter(|at| !rest[*at..].starts_with('\n'));
+        end = closing.map_or(end, |at| end + at + 1);
+    }
+    let line_end = text[span.start..].find('\n').map_or(text.len(), |at| span.start + at);
+    let end = end.clamp(span.start, line_end);
+    Span::file(span.start, span.start + text[span.start..end].trim_end().len())
 }
 
 fn convert_map(entries: Vec<(Raw, Raw)>, text: &str, problems: &mut Problems) -> Value {

@@ -10,6 +10,11 @@ use pru_flow_cache::{LocalStore, StatCache};
 use super::{DONE, STAGE_FAILED, print, shown};
 use crate::execute::{Executor, worker};
 
+pub(super) const EXAMPLES: &str = "\
+Examples:
+  pru-flow doctor
+  pru-flow doctor --store /data/pru-flow     a store elsewhere";
+
 #[derive(Args)]
 pub(super) struct DoctorArgs {
     /// The store to look at.

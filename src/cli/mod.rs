@@ -46,6 +46,17 @@ Examples:
   pru-flow get pipelines/mnist.yaml 'original[seed=7]:model' --to model.safetensors
   pru-flow stages unlearn/pru                  params, defaults and ports of a stage";
 
+const COMPLETIONS: &str = "\
+Examples:
+  pru-flow completions bash > ~/.local/share/bash-completion/completions/pru-flow
+  pru-flow completions zsh > ~/.zfunc/_pru-flow
+  pru-flow completions fish > ~/.config/fish/completions/pru-flow.fish";
+
+const MAN: &str = "\
+Examples:
+  pru-flow man | man -l -
+  pru-flow man > ~/.local/share/man/man1/pru-flow.1";
+
 /// Content-cached pipelines for machine-learning experiments.
 #[derive(Parser)]
 #[command(name = "pru-flow", version, about, after_help = EXAMPLES, after_long_help = format!("{EXAMPLES}\n\n{EXIT_CODES}"))]
@@ -75,15 +86,19 @@ enum Command {
     #[command(after_help = log::EXAMPLES)]
     Log(log::LogArgs),
     /// List the built-in stages, or one with its params and ports.
+    #[command(after_help = stages::EXAMPLES)]
     Stages(stages::StagesArgs),
     /// Check the installation: worker, libtorch, devices, store.
+    #[command(after_help = doctor::EXAMPLES)]
     Doctor(doctor::DoctorArgs),
     /// Print completions for a shell.
+    #[command(after_help = COMPLETIONS)]
     Completions {
         /// The shell.
         shell: clap_complete::Shell,
     },
     /// Print the man page.
+    #[command(after_help = MAN)]
     Man,
     #[command(name = watcher::SUBCOMMAND, hide = true)]
     Watch,
@@ -165,7 +180,10 @@ pub fn main() -> ExitCode {
         Command::Stages(args) => stages::stages(&args),
         Command::Doctor(args) => Ok(doctor::doctor(&args)),
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "pru-flow", &mut std::io::stdout());
+            // Written to memory first: the generator panics when the reader has gone away.
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "pru-flow", &mut script);
+            print(&script);
             Ok(DONE)
         }
         Command::Man => man(),
@@ -174,11 +192,11 @@ pub fn main() -> ExitCode {
     match result {
         Ok(code) => ExitCode::from(code),
         Err(Exit::Message(message, code)) => {
-            eprintln!("error: {message}");
+            complain(&format!("error: {message}\n"));
             ExitCode::from(code)
         }
         Err(Exit::Problems(unloadable)) => {
-            eprint!("{}", problems::render(*unloadable));
+            complain(&problems::render(*unloadable));
             ExitCode::from(WRONG_USAGE)
         }
     }
@@ -215,6 +233,11 @@ fn man() -> Result<u8, Exit> {
 fn print(bytes: &[u8]) {
     let mut stdout = std::io::stdout().lock();
     let _ = stdout.write_all(bytes).and_then(|()| stdout.flush());
+}
+
+/// Writes to stderr, in colours where they are wanted; that nobody reads it is no error either.
+fn complain(text: &str) {
+    let _ = anstream::stderr().lock().write_all(text.as_bytes());
 }
 
 /// `path` as it is shortest for a reader in the current folder.

@@ -5,7 +5,13 @@ use pru_flow_stages::{Arity, BUILTINS, OutputKind, Sees, StageDef};
 use serde_json::Value;
 
 use super::{DONE, Exit, print};
+use crate::params::{fields_of, is_required, type_name};
 use crate::problem::suggest;
+
+pub(super) const EXAMPLES: &str = "\
+Examples:
+  pru-flow stages                     all of them
+  pru-flow stages unlearn/pru         one, with its params and ports";
 
 #[derive(Args)]
 pub(super) struct StagesArgs {
@@ -43,8 +49,8 @@ fn describe(def: &StageDef) -> String {
             Arity::Gather => " (gathers any number)",
         };
         let sees = match port.sees {
-            Sees::Forget => " Sees only the class to be forgotten.",
-            Sees::Retain => " Sees only the classes to be retained.",
+            Sees::Forget => " (sees only the class to be forgotten)",
+            Sees::Retain => " (sees only the classes to be retained)",
             Sees::Both => "",
         };
         text.push_str(&format!("  {}{arity}\n      {}{sees}\n", port.name, port.doc));
@@ -63,10 +69,6 @@ fn describe(def: &StageDef) -> String {
     text
 }
 
-fn is_required(schema: &Value, name: &str) -> bool {
-    schema.get("required").and_then(Value::as_array).is_some_and(|all| all.iter().any(|one| one == name))
-}
-
 fn describe_field(name: &str, field: &Value, required: bool, depth: usize, text: &mut String) {
     let indent = "  ".repeat(depth);
     let default = match field.get("default") {
@@ -78,52 +80,7 @@ fn describe_field(name: &str, field: &Value, required: bool, depth: usize, text:
     if let Some(doc) = field.get("description").and_then(Value::as_str) {
         text.push_str(&format!("{indent}    {}\n", doc.replace('\n', &format!("\n{indent}    "))));
     }
-    let inner = variants(field).into_iter().find(|variant| variant.get("properties").is_some());
-    let inner = inner.or_else(|| field.get("properties").map(|_| field));
-    for (name, nested) in inner.and_then(|i| i.get("properties")).and_then(Value::as_object).into_iter().flatten() {
-        describe_field(name, nested, inner.is_some_and(|i| is_required(i, name)), depth + 2, text);
-    }
-}
-
-fn variants(field: &Value) -> Vec<&Value> {
-    let list = ["anyOf", "oneOf", "allOf"].iter().find_map(|key| field.get(*key)).and_then(Value::as_array);
-    list.map_or_else(Vec::new, |all| all.iter().collect())
-}
-
-fn type_name(field: &Value) -> String {
-    if field.get("format").and_then(Value::as_str) == Some("path") {
-        return "path".to_owned();
-    }
-    if let Some(values) = field.get("enum").and_then(Value::as_array) {
-        return values
-            .iter()
-            .map(|v| v.as_str().map_or_else(|| v.to_string(), str::to_owned))
-            .collect::<Vec<_>>()
-            .join(" | ");
-    }
-    if let Some(value) = field.get("const") {
-        return value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-    }
-    let variants = variants(field);
-    if !variants.is_empty() {
-        let mut names: Vec<String> = variants.into_iter().map(type_name).collect();
-        names.dedup();
-        return names.join(" | ");
-    }
-    match field.get("type") {
-        Some(Value::String(one)) => word(one).to_owned(),
-        Some(Value::Array(many)) => many.iter().filter_map(Value::as_str).map(word).collect::<Vec<_>>().join(" | "),
-        _ => "any".to_owned(),
-    }
-}
-
-fn word(json_type: &str) -> &str {
-    match json_type {
-        "integer" => "whole number",
-        "object" => "mapping",
-        "array" => "list",
-        "string" => "text",
-        "null" => "nothing",
-        other => other,
+    for (name, nested) in fields_of(field).into_iter().flatten() {
+        describe_field(name, nested, is_required(field, name), depth + 2, text);
     }
 }

@@ -52,7 +52,7 @@ pub fn run(line: &CommandLine, places: &Places, watcher: &Arc<Watcher>, running:
     let log = File::options().create(true).append(true).open(&places.log);
     let log = log.map_err(|e| failed(format!("the log {} cannot be written: {e}", places.log.display())))?;
     let cannot = |error: std::io::Error| failed(format!("`{}` cannot be started: {error}", words[0]));
-    let mut child = Command::new(std::env::current_exe().map_err(cannot)?)
+    let mut child = super::this_program()
         .arg(SUBCOMMAND)
         .args(&words)
         .current_dir(&places.root)
@@ -65,10 +65,12 @@ pub fn run(line: &CommandLine, places: &Places, watcher: &Arc<Watcher>, running:
         .spawn()
         .map_err(cannot)?;
     let group = child.id();
-    watcher.add(group).map_err(cannot)?;
+    let listed = watcher.add(group);
     running.set_command(group);
-    let go = child.stdin.take().map_or(Ok(()), |mut pipe| pipe.write_all(b"g"));
-    let status = go.and_then(|()| child.wait());
+    // Without the byte the child ends by itself; in any case it is waited for.
+    let pipe = child.stdin.take();
+    let go = listed.and_then(|()| pipe.map_or(Ok(()), |mut pipe| pipe.write_all(b"g")));
+    let status = child.wait().and_then(|status| go.map(|()| status));
     running.clear();
     // What the program has left running goes with it.
     kill_group(group, rustix::process::Signal::KILL);

@@ -4,23 +4,28 @@
 //! Knows nothing of the graph or of who waits for whom.
 
 pub mod command;
+pub mod logs;
 pub mod watcher;
 pub mod worker;
 
+use std::any::Any;
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::Read;
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use pru_flow_cache::{
-    Action, ActionKey, ActionResult, Finished, LocalStore, Output as StoredOutput, Put, StatCache, Store, Verdict,
+    Action, ActionInput, ActionKey, ActionResult, Finished, LocalStore, Output as StoredOutput, Put, StatCache, Store,
+    Verdict,
 };
 use pru_flow_stages::io::{Attempt, Input, InputFile, Progress, StageEvent, StageIo};
 use pru_flow_stages::protocol::{Failure, FailureKind, Hello, ToWorker, send};
@@ -28,8 +33,9 @@ use pru_flow_stages::{StageDef, StageError};
 use rustix::process::Signal;
 
 pub use command::shell_quote;
+pub use logs::{log_path, log_tail};
 
-use crate::graph::{NodeId, Output, Work};
+use crate::graph::{Device, NodeId, Output, Work};
 use crate::keying::{Given, GivenInputs};
 use crate::sources::Found;
 use watcher::{Watcher, kill_group};
@@ -58,8 +64,8 @@ pub struct Task {
     pub outputs: Vec<Output>,
     /// Threads to compute with.
     pub threads: u32,
-    /// `cpu` or `cuda:<i>`.
-    pub device: String,
+    /// Where it is to run.
+    pub device: Device,
     /// Whether the new record takes the place of one whose outputs are damaged.
     pub replace: bool,
 }
@@ -72,8 +78,6 @@ pub enum Message {
     Finished(NodeId, Outcome, Duration),
     /// The process got this signal.
     Signal(i32),
-    /// Time to redraw and to look at deadlines.
-    Tick,
 }
 
 /// How a node ended.
@@ -123,8 +127,18 @@ pub struct Running {
 }
 
 enum Process {
-    Worker { group: u32, socket: UnixStream },
-    Command { group: u32 },
+    /// A worker that runs nothing yet.
+    Starting {
+        group: u32,
+        socket: UnixStream,
+    },
+    Worker {
+        group: u32,
+        socket: UnixStream,
+    },
+    Command {
+        group: u32,
+    },
 }
 
 impl Running {
@@ -134,6 +148,10 @@ impl Running {
         if self.was_stopped() {
             self.ask_stop();
         }
+    }
+
+    fn set_starting(&self, group: u32, socket: UnixStream) {
+        self.set(Some(Process::Starting { group, socket }));
     }
 
     fn set_worker(&self, group: u32, socket: UnixStream) {
@@ -157,6 +175,8 @@ impl Running {
         match &mut *self.process.lock().unwrap_or_else(PoisonError::into_inner) {
             // A worker that does not listen is killed when its time is up.
             Some(Process::Worker { socket, .. }) => drop(send(socket, &ToWorker::Cancel)),
+            // There is nothing to finish, and a message must not come between the parts of another.
+            Some(Process::Starting { group, socket }) => kill_worker(*group, socket),
             Some(Process::Command { group }) => kill_group(*group, Signal::TERM),
             None => {}
         }
@@ -164,14 +184,18 @@ impl Running {
 
     fn kill(&self) {
         match &*self.process.lock().unwrap_or_else(PoisonError::into_inner) {
-            Some(Process::Worker { group, socket }) => {
-                kill_group(*group, Signal::KILL);
-                let _ = socket.shutdown(Shutdown::Both);
+            Some(Process::Starting { group, socket } | Process::Worker { group, socket }) => {
+                kill_worker(*group, socket);
             }
             Some(Process::Command { group }) => kill_group(*group, Signal::KILL),
             None => {}
         }
     }
+}
+
+fn kill_worker(group: u32, socket: &UnixStream) {
+    kill_group(group, Signal::KILL);
+    let _ = socket.shutdown(Shutdown::Both);
 }
 
 impl Executor {
@@ -204,13 +228,25 @@ impl Executor {
         let shared = Arc::clone(&self.shared);
         let running = Arc::new(Running::default());
         shared.running.lock().unwrap_or_else(PoisonError::into_inner).insert(task.id, Arc::clone(&running));
-        std::thread::spawn(move || {
-            let (id, start) = (task.id, Instant::now());
-            let outcome = shared.run(&task, &running);
+        let (id, messages) = (task.id, self.shared.messages.clone());
+        let run = move || {
+            let start = Instant::now();
+            let outcome = catch_unwind(AssertUnwindSafe(|| shared.run(&task, &running)));
+            let outcome = outcome.unwrap_or_else(|panic| {
+                let reason = format!("a panic, which is a bug of pru-flow: {}", panic_text(&*panic));
+                Outcome::Failed(reason, String::new())
+            });
             shared.running.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+            let messages = shared.messages.clone();
+            // Before the last message: after it the program may end, and what this holds is to be cleaned up by then.
+            drop(shared);
             // The coordinator is gone only when the program ends.
-            let _ = shared.messages.send(Message::Finished(id, outcome, start.elapsed()));
-        });
+            let _ = messages.send(Message::Finished(id, outcome, start.elapsed()));
+        };
+        if let Err(error) = std::thread::Builder::new().spawn(run) {
+            let outcome = Outcome::Failed(format!("no thread can be started: {error}"), String::new());
+            let _ = messages.send(Message::Finished(id, outcome, Duration::ZERO));
+        }
     }
 
     /// Asks everything that runs to stop.
@@ -261,9 +297,9 @@ impl Shared {
         let log = log_path(&self.logs, &task.key);
         let started = jiff::Timestamp::now();
         let clock = Instant::now();
-        let result = self.attempt(task, running, &log).and_then(|(folder, measurements)| {
+        let result = self.attempt(task, running, &log).and_then(|attempted| {
             self.check_sources(task)?;
-            self.publish(task, &folder, measurements, started, clock.elapsed())
+            self.publish(task, attempted, started, clock.elapsed())
         });
         match result {
             Ok(done) => Outcome::Done(done),
@@ -288,7 +324,7 @@ impl Shared {
         damaged
     }
 
-    fn attempt(&self, task: &Task, running: &Running, log: &Path) -> Result<(AttemptFolder, Measurements), Failure> {
+    fn attempt(&self, task: &Task, running: &Running, log: &Path) -> Result<Attempted, Failure> {
         let cannot = |what: &str, error: &dyn std::fmt::Display| failed(format!("{what}: {error}"));
         let folder = self.store.attempt_folder().map_err(|e| cannot("no folder for the attempt", &e))?;
         let folder = AttemptFolder { path: folder, store: Arc::clone(&self.store) };
@@ -296,19 +332,23 @@ impl Shared {
             std::fs::create_dir_all(parent).map_err(|e| cannot("the folder of logs", &e))?;
         }
         File::create(log).map_err(|e| cannot(&format!("the log {}", log.display()), &e))?;
-        let mut measurements = Measurements::new();
+        let mut measurements = BTreeMap::new();
+        let mut device = "cpu".to_owned();
         let mut on = |event: StageEvent| match event {
             StageEvent::Progress(progress) => drop(self.messages.send(Message::Progress(task.id, progress))),
             StageEvent::Measured { name, value } => drop(measurements.insert(name, value)),
         };
         match &task.work {
-            Work::Builtin { def, params, .. } => {
-                let attempt = self.describe(task, def, params, &folder.path, log)?;
-                if def.needs_worker() {
-                    self.workers().map_err(failed)?.run(&attempt, running, &mut on)?;
-                } else {
-                    run_here(def, &attempt, &self.cancelled, &mut on)?;
-                }
+            Work::Builtin { def, .. } if def.needs_worker() => {
+                let workers = self.workers().map_err(failed)?;
+                let worker = workers.take(running).map_err(failed)?;
+                device = worker.device(task.device);
+                let attempt = describe(&self.store, task, &folder.path, &device, log)?;
+                workers.run(worker, &attempt, running, &mut on)?;
+            }
+            Work::Builtin { def, .. } => {
+                let attempt = describe(&self.store, task, &folder.path, &device, log)?;
+                run_here(def, &attempt, &self.cancelled, &mut on)?;
             }
             Work::Command { command } => {
                 let places = self.places(task, &folder.path, log)?;
@@ -317,41 +357,7 @@ impl Shared {
                 command::check_outputs(&places.outputs).map_err(failed)?;
             }
         }
-        Ok((folder, measurements))
-    }
-
-    fn describe(
-        &self,
-        task: &Task,
-        def: &StageDef,
-        params: &serde_json::Value,
-        folder: &Path,
-        log: &Path,
-    ) -> Result<Attempt, Failure> {
-        let mut inputs = BTreeMap::new();
-        for (port, artifacts) in &task.inputs {
-            let given = artifacts.iter().map(|given| self.input(given)).collect::<Result<Vec<_>, _>>()?;
-            inputs.insert(port.clone(), given);
-        }
-        Ok(Attempt {
-            stage: def.name.to_owned(),
-            params: params.clone(),
-            inputs,
-            sources: task.sources.iter().map(|found| (found.name.clone(), found.path.clone())).collect(),
-            folder: folder.to_owned(),
-            device: task.device.clone(),
-            threads: task.threads,
-            log: log.to_owned(),
-        })
-    }
-
-    fn input(&self, given: &Given) -> Result<Input, Failure> {
-        let mut files = Vec::with_capacity(given.files.len());
-        for file in &given.files {
-            let path = self.store.materialise(&given.result, &file.digest).map_err(|e| failed(e.to_string()))?;
-            files.push(InputFile::new(&file.name, file.digest, path));
-        }
-        Ok(Input { coordinates: given.coordinates.clone(), files })
+        Ok(Attempted { folder, measurements, device })
     }
 
     /// Copies of a command's inputs, and the paths of its outputs, inside the attempt's folder.
@@ -400,11 +406,11 @@ impl Shared {
     fn publish(
         &self,
         task: &Task,
-        folder: &AttemptFolder,
-        measurements: Measurements,
+        attempted: Attempted,
         started: jiff::Timestamp,
         wall: Duration,
     ) -> Result<Done, Failure> {
+        let Attempted { folder, mut measurements, device } = attempted;
         let mut outputs = BTreeMap::new();
         for output in &task.outputs {
             let path = match &task.work {
@@ -417,12 +423,11 @@ impl Shared {
             }
             outputs.insert(output.name.clone(), (is_folder, path));
         }
-        let mut measurements = measurements;
         measurements.insert("wall_seconds".to_owned(), wall.as_secs_f64());
         let code = format!("pru-flow {} {}", env!("CARGO_PKG_VERSION"), pru_flow_stages::protocol::BUILD_ID);
         let provenance = BTreeMap::from([
             ("machine".to_owned(), self.machine.clone()),
-            ("device".to_owned(), task.device.clone()),
+            ("device".to_owned(), device),
             ("threads".to_owned(), task.threads.to_string()),
             ("code".to_owned(), code),
             ("started_unix_ms".to_owned(), started.as_millisecond().to_string()),
@@ -434,7 +439,13 @@ impl Shared {
     }
 }
 
-type Measurements = BTreeMap<String, f64>;
+/// What a node left that ran to its end.
+struct Attempted {
+    folder: AttemptFolder,
+    measurements: BTreeMap<String, f64>,
+    /// `cpu` or `cuda:<i>`.
+    device: String,
+}
 
 /// Removed with all that is in it when the attempt is over.
 struct AttemptFolder {
@@ -446,6 +457,42 @@ impl Drop for AttemptFolder {
     fn drop(&mut self) {
         self.store.remove_attempt(&self.path);
     }
+}
+
+/// What a stage is given: the artifacts and sources of its action, and nothing else.
+///
+/// # Errors
+/// When an artifact is not in the store any more, or the node is a command.
+pub fn describe(store: &LocalStore, task: &Task, folder: &Path, device: &str, log: &Path) -> Result<Attempt, Failure> {
+    let Work::Builtin { def, params, .. } = &task.work else {
+        return Err(failed("a command is no stage, which is a bug".to_owned()));
+    };
+    let mut inputs = BTreeMap::new();
+    for (port, artifacts) in &task.inputs {
+        // Coordinates are in the key of a port that gathers, and of no other.
+        let gather = matches!(task.action.inputs.get(port), Some(ActionInput::Gather(_)));
+        let given = artifacts.iter().map(|given| input(store, given, gather)).collect::<Result<Vec<_>, _>>()?;
+        inputs.insert(port.clone(), given);
+    }
+    Ok(Attempt {
+        stage: def.name.to_owned(),
+        params: params.clone(),
+        inputs,
+        sources: task.sources.iter().map(|found| (found.name.clone(), found.path.clone())).collect(),
+        folder: folder.to_owned(),
+        device: device.to_owned(),
+        threads: task.threads,
+        log: log.to_owned(),
+    })
+}
+
+fn input(store: &LocalStore, given: &Given, gather: bool) -> Result<Input, Failure> {
+    let mut files = Vec::with_capacity(given.files.len());
+    for file in &given.files {
+        let path = store.materialise(&given.result, &file.digest).map_err(|e| failed(e.to_string()))?;
+        files.push(InputFile::new(&file.name, file.digest, path));
+    }
+    Ok(Input { coordinates: if gather { given.coordinates.clone() } else { Vec::new() }, files })
 }
 
 fn failed(message: String) -> Failure {
@@ -473,41 +520,27 @@ fn run_here(
             Err(Failure { kind: FailureKind::Cancelled, message: StageError::Cancelled.to_string() })
         }
         Ok(Err(error)) => Err(failed(error.to_string())),
-        Err(panic) => {
-            let text = panic.downcast_ref::<String>().map(String::as_str);
-            let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message");
-            Err(failed(format!("the stage panicked, which is a bug: {text}")))
-        }
+        Err(panic) => Err(failed(format!("the stage panicked, which is a bug: {}", panic_text(&*panic)))),
     }
+}
+
+fn panic_text(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message")
+}
+
+/// This program, to be started again as a small process of its own: the one that runs, even when its file has been
+/// replaced since.
+fn this_program() -> Command {
+    let itself = Path::new("/proc/self/exe");
+    let path = if itself.exists() { Ok(itself.to_owned()) } else { std::env::current_exe() };
+    let mut command = Command::new(path.unwrap_or_else(|_| PathBuf::from("pru-flow")));
+    command.arg0("pru-flow");
+    command
 }
 
 fn command_output_path(folder: &Path, output: &Output) -> PathBuf {
     folder.join("out").join(&output.name).join(&output.file_name)
-}
-
-/// Where the log of the node with this key lies.
-#[must_use]
-pub fn log_path(logs: &Path, key: &ActionKey) -> PathBuf {
-    let name = key.to_string();
-    logs.join(&name[..2]).join(format!("{name}.log"))
-}
-
-/// The last lines of a log, with control characters made harmless; empty when there is none.
-#[must_use]
-pub fn log_tail(path: &Path, lines: usize) -> String {
-    const BYTES: u64 = 16 * 1024;
-    let read = || -> io::Result<Vec<u8>> {
-        let mut file = File::open(path)?;
-        let length = file.metadata()?.len();
-        file.seek(SeekFrom::Start(length.saturating_sub(BYTES)))?;
-        let mut bytes = Vec::new();
-        file.take(BYTES).read_to_end(&mut bytes)?;
-        Ok(bytes)
-    };
-    let text = String::from_utf8_lossy(&read().unwrap_or_default()).into_owned();
-    let clean: String = text.chars().filter(|c| !c.is_control() || matches!(c, '\n' | '\t')).collect();
-    let all: Vec<&str> = clean.lines().collect();
-    all[all.len().saturating_sub(lines)..].join("\n")
 }
 
 /// What kind of machine this is: part of a result's provenance.

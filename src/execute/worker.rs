@@ -8,12 +8,20 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use pru_flow_stages::io::{Attempt, StageEvent};
 use pru_flow_stages::protocol::{BUILD_ID, Failure, FailureKind, FromWorker, Hello, ToWorker, receive, send};
 
 use super::Running;
 use super::watcher::{Watcher, kill_group};
+use crate::graph::Device;
+
+/// How long a worker may take to load libtorch, from a slow disk too.
+const GREETING: Duration = Duration::from_mins(2);
+
+/// How long a worker that is of no use any more may take to end by itself.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// The worker's file name.
 pub const PROGRAM: &str = "pru-flow-torch";
@@ -27,10 +35,40 @@ pub struct WorkerPool {
     idle: Mutex<Vec<Worker>>,
 }
 
-struct Worker {
+/// A worker process that is up.
+pub struct Worker {
     child: Child,
     socket: UnixStream,
     watcher: Arc<Watcher>,
+    hello: Hello,
+}
+
+impl Worker {
+    /// Where a node that asks for `device` computes.
+    #[must_use]
+    pub fn device(&self, device: Device) -> String {
+        match device {
+            Device::Auto if self.hello.cuda_devices > 0 => "cuda:0".to_owned(),
+            Device::Auto | Device::Cpu => "cpu".to_owned(),
+            Device::Cuda(index) => format!("cuda:{index}"),
+        }
+    }
+
+    /// Waits for the end of a worker that is of no use any more; kills it when it does not end by itself.
+    fn end(&mut self) -> String {
+        let _ = self.socket.shutdown(std::net::Shutdown::Both);
+        let start = Instant::now();
+        while start.elapsed() < LAST_WORDS {
+            match self.child.try_wait() {
+                Ok(Some(status)) => return describe(status),
+                Ok(None) => std::thread::sleep(Duration::from_millis(10)),
+                Err(_) => break,
+            }
+        }
+        kill_group(self.child.id(), rustix::process::Signal::KILL);
+        let _ = self.child.wait();
+        "it did not end by itself, and was killed".to_owned()
+    }
 }
 
 impl Drop for Worker {
@@ -72,47 +110,71 @@ impl WorkerPool {
     /// # Errors
     /// When it cannot be started or was built from other sources.
     pub fn hello(&self) -> Result<Hello, String> {
-        let (worker, hello) = self.start()?;
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(worker);
+        let worker = self.start(None)?;
+        let hello = worker.hello.clone();
+        self.keep(worker);
         Ok(hello)
+    }
+
+    fn keep(&self, worker: Worker) {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(worker);
+    }
+
+    /// An idle worker, or a new one; `running` can kill it from now on.
+    ///
+    /// # Errors
+    /// When it cannot be started or was built from other sources.
+    pub fn take(&self, running: &Running) -> Result<Worker, String> {
+        loop {
+            let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+            let Some(mut worker) = idle else { return self.start(Some(running)) };
+            // One that died while it had nothing to do is no reason for this node to fail.
+            if matches!(worker.child.try_wait(), Ok(None)) {
+                running.set_starting(worker.child.id(), worker.socket.try_clone().map_err(|e| e.to_string())?);
+                return Ok(worker);
+            }
+        }
     }
 
     /// Runs one stage and waits for its end.
     ///
     /// # Errors
     /// The stage's failure, or how the worker died.
-    pub fn run(&self, attempt: &Attempt, running: &Running, mut on: impl FnMut(StageEvent)) -> Result<(), Failure> {
+    pub fn run(
+        &self,
+        mut worker: Worker,
+        attempt: &Attempt,
+        running: &Running,
+        mut on: impl FnMut(StageEvent),
+    ) -> Result<(), Failure> {
         let failed = |message: String| Failure { kind: FailureKind::Failed, message };
-        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        let mut worker = match idle {
-            Some(worker) => worker,
-            None => self.start().map_err(failed)?.0,
-        };
-        let handle = worker.socket.try_clone().map_err(|e| failed(e.to_string()))?;
-        running.set_worker(worker.child.id(), handle);
-        let result = converse(&mut worker.socket, attempt, &mut on);
+        let result = converse(&mut worker, attempt, running, &mut on);
         running.clear();
         match result {
             Ok(None) => {
-                self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(worker);
+                self.keep(worker);
                 Ok(())
             }
             Ok(Some(failure)) => {
                 // After a panic the worker's state is unknown: it is not used again.
                 if failure.kind != FailureKind::Panicked {
-                    self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(worker);
+                    self.keep(worker);
                 }
                 Err(failure)
             }
-            Err(error) => Err(failed(end_of(&mut worker, &error))),
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                Err(failed(format!("the worker process ended: {}", worker.end())))
+            }
+            Err(error) => Err(failed(format!("the worker process cannot be understood ({error}): {}", worker.end()))),
         }
     }
 
-    fn start(&self) -> Result<(Worker, Hello), String> {
+    fn start(&self, running: Option<&Running>) -> Result<Worker, String> {
         let cannot = |error: io::Error| format!("the worker {} cannot be started: {error}", self.program.display());
         let (ours, theirs) = UnixStream::pair().map_err(cannot)?;
         let words = self.folder.join("worker.log");
         let log = File::options().create(true).append(true).open(&words).map_err(cannot)?;
+        let begin = log.metadata().map_err(cannot)?.len();
         let mut command = Command::new(&self.program);
         command
             .stdin(Stdio::from(OwnedFd::from(theirs)))
@@ -122,16 +184,30 @@ impl WorkerPool {
         let child = command.spawn().map_err(cannot)?;
         // The command holds the other end of the socket: it must be closed here, so that a worker's death is seen.
         drop(command);
-        self.watcher.add(child.id()).map_err(cannot)?;
-        let mut worker = Worker { child, socket: ours, watcher: Arc::clone(&self.watcher) };
-        match receive::<FromWorker>(&mut worker.socket) {
-            Ok(Some(FromWorker::Hello(hello))) => check(&self.program, hello).map(|hello| (worker, hello)),
-            Ok(_) | Err(_) => {
-                let status = worker.child.wait().map(describe).unwrap_or_default();
-                let said = super::log_tail(&words, 5);
-                Err(format!("the worker {} did not come up ({status}): {said}", self.program.display()))
-            }
+        let nothing = Hello { build_id: String::new(), libtorch: String::new(), cuda_devices: 0 };
+        let mut worker = Worker { child, socket: ours, watcher: Arc::clone(&self.watcher), hello: nothing };
+        self.watcher.add(worker.child.id()).map_err(cannot)?;
+        if let Some(running) = running {
+            running.set_starting(worker.child.id(), worker.socket.try_clone().map_err(cannot)?);
         }
+        worker.socket.set_read_timeout(Some(GREETING)).map_err(cannot)?;
+        let received = receive::<FromWorker>(&mut worker.socket);
+        worker.socket.set_read_timeout(None).map_err(cannot)?;
+        let problem = match received {
+            Ok(Some(FromWorker::Hello(hello))) => {
+                worker.hello = check(&self.program, hello)?;
+                return Ok(worker);
+            }
+            Ok(Some(_)) => "it does not greet".to_owned(),
+            Ok(None) => "it ended".to_owned(),
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
+                format!("it says nothing for {} s", GREETING.as_secs())
+            }
+            Err(error) => format!("it does not greet: {error}"),
+        };
+        let (status, said) = (worker.end(), super::logs::log_tail_from(&words, begin, 5));
+        let said = if said.is_empty() { String::new() } else { format!(": {said}") };
+        Err(format!("the worker {} did not come up ({problem}; {status}){said}", self.program.display()))
     }
 }
 
@@ -154,11 +230,20 @@ fn check(program: &Path, hello: Hello) -> Result<Hello, String> {
 }
 
 fn converse(
-    socket: &mut UnixStream,
+    worker: &mut Worker,
     attempt: &Attempt,
+    running: &Running,
     on: &mut impl FnMut(StageEvent),
 ) -> io::Result<Option<Failure>> {
-    send(socket, &ToWorker::Run(Box::new(attempt.clone())))?;
+    let group = worker.child.id();
+    let socket = &mut worker.socket;
+    // A worker that died while idle is noticed here, or below as the end of what it says.
+    send(socket, &ToWorker::Run(Box::new(attempt.clone()))).map_err(|error| match error.kind() {
+        io::ErrorKind::BrokenPipe => io::Error::from(io::ErrorKind::UnexpectedEof),
+        _ => error,
+    })?;
+    // Only from here on can it be asked to stop: that message must come after this one.
+    running.set_worker(group, socket.try_clone()?);
     loop {
         match receive::<FromWorker>(socket)? {
             Some(FromWorker::Event(event)) => on(event),
@@ -166,14 +251,6 @@ fn converse(
             Some(FromWorker::Hello(_)) => return Err(io::Error::other("a second greeting")),
             None => return Err(io::Error::from(io::ErrorKind::UnexpectedEof)),
         }
-    }
-}
-
-fn end_of(worker: &mut Worker, error: &io::Error) -> String {
-    let _ = worker.socket.shutdown(std::net::Shutdown::Both);
-    match worker.child.wait() {
-        Ok(status) => format!("the worker process ended: {}", describe(status)),
-        Err(_) => format!("the worker process ended: {error}"),
     }
 }
 

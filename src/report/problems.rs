@@ -1,81 +1,273 @@
 //! Problems of a pipeline, rendered with file, line and column, the line itself, a caret and what to type next.
+//!
+//! Written for 100 columns: long lines of a file are cut around the caret, long sentences are wrapped.
 
-use std::fmt::Write;
-use std::io::IsTerminal;
-
-use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, NamedSource, SourceCode};
+use anstyle::{AnsiColor, Style};
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use crate::problem::{Problem, Span};
 use crate::project::{SourceText, Unloadable};
 
-/// All problems of a pipeline as text for stderr.
+/// Columns that a message may take.
+const WIDTH: usize = 100;
+/// Columns of a line of the file that are shown.
+const LINE_WIDTH: usize = 90;
+/// More problems than this are counted, not shown.
+const SHOWN: usize = 100;
+
+/// All problems of a pipeline as text for stderr, with colours.
 #[must_use]
 pub fn render(unloadable: Unloadable) -> String {
     let Unloadable { source, problems } = unloadable;
-    let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    let theme = if colours { GraphicalTheme::unicode() } else { GraphicalTheme::unicode_nocolor() };
-    let handler = GraphicalReportHandler::new_themed(theme).with_width(100).with_links(false);
-    let mut out = String::new();
     let problems = problems.sorted();
     let count = problems.len();
-    for problem in problems {
-        let shown = Shown::new(&source, problem);
-        // Writing to a string does not fail.
-        let _ = handler.render_report(&mut out, &shown);
-        out.push('\n');
+    let places = Places::of(&source);
+    let mut out: String = problems.iter().take(SHOWN).map(|problem| places.render(problem)).collect();
+    if count > SHOWN {
+        out.push_str(&format!("... and {} more\n\n", count - SHOWN));
     }
     let noun = if count == 1 { "problem" } else { "problems" };
-    let _ = writeln!(out, "{}: {count} {noun}; nothing was run", source.name);
+    out.push_str(&format!("{}: {count} {noun}; nothing was run\n", source.name));
     out
 }
 
-/// A problem with the text that its places refer to.
-#[derive(Debug)]
-struct Shown {
-    problem: Problem,
-    code: NamedSource<String>,
-    argument: Option<usize>,
-    file: String,
+/// The texts that places refer to, with the beginnings of the file's lines.
+struct Places<'a> {
+    source: &'a SourceText,
+    lines: Vec<usize>,
 }
 
-impl Shown {
-    fn new(source: &SourceText, problem: Problem) -> Self {
-        let argument = problem.span.and_then(|span| span.argument);
-        let code = match argument.and_then(|index| source.arguments.get(index)) {
-            Some(text) => NamedSource::new("--set", text.clone()),
-            None => NamedSource::new(&source.name, source.text.clone()),
+/// A place as it is shown.
+struct Place<'a> {
+    /// The file's name or `--set`.
+    name: &'a str,
+    /// The line's number, from 1.
+    line: usize,
+    /// The line's text.
+    text: &'a str,
+    /// First byte in the line.
+    start: usize,
+    /// One past the last byte in the line.
+    end: usize,
+}
+
+impl<'a> Places<'a> {
+    fn of(source: &'a SourceText) -> Self {
+        let newlines = source.text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at + 1);
+        Self { source, lines: std::iter::once(0).chain(newlines).collect() }
+    }
+
+    fn find(&self, span: Span) -> Place<'a> {
+        let argument = span.argument.and_then(|index| self.source.arguments.get(index));
+        let (name, text, line) = match argument {
+            Some(argument) => ("--set", argument.as_str(), 0),
+            None => {
+                let line = self.lines.partition_point(|start| *start <= span.start).saturating_sub(1);
+                (self.source.name.as_str(), self.source.text.as_str(), line)
+            }
         };
-        Self { problem, code, argument, file: source.name.clone() }
+        let from = if argument.is_some() { 0 } else { self.lines[line] };
+        let line_text = text.get(from..).unwrap_or("");
+        let line_text = if argument.is_some() { line_text } else { line_text.split('\n').next().unwrap_or("") };
+        let line_text = line_text.strip_suffix('\r').unwrap_or(line_text);
+        let inside = |at: usize| boundary(line_text, at.saturating_sub(from).min(line_text.len()));
+        Place { name, line: line + 1, text: line_text, start: inside(span.start), end: inside(span.end) }
     }
 
-    fn label(&self, span: Span, text: Option<String>) -> Option<LabeledSpan> {
-        (span.argument == self.argument).then(|| LabeledSpan::new(text, span.start, span.end - span.start))
-    }
-}
-
-impl std::fmt::Display for Shown {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        if self.problem.span.is_none() {
-            write!(f, "{}: ", self.file)?;
+    fn render(&self, problem: &Problem) -> String {
+        let red = Style::new().fg_color(Some(AnsiColor::Red.into())).bold();
+        let bold = Style::new().bold();
+        let head = wrap(&problem.message, "error: ".len(), 7);
+        let mut out = format!("{red}error{red:#}{bold}: {head}{bold:#}\n");
+        let main = problem.span.map(|span| self.find(span));
+        let also: Vec<(Place<'_>, &str)> =
+            problem.also.iter().map(|(span, label)| (self.find(*span), label.as_str())).collect();
+        let last = main.iter().chain(also.iter().map(|(place, _)| place)).map(|place| place.line).max().unwrap_or(0);
+        let gutter = last.to_string().len();
+        match &main {
+            Some(place) => {
+                let label = problem.label.as_deref().unwrap_or("");
+                out.push_str(&place.head(gutter, "-->"));
+                out.push_str(&place.show(gutter, '^', label, red));
+            }
+            None => out.push_str(&format!("{:gutter$}--> {}\n", "", self.source.name)),
         }
-        f.write_str(&self.problem.message)
+        let cyan = Style::new().fg_color(Some(AnsiColor::Cyan.into()));
+        let mut shown = main.as_ref().map(|place| (place.name, place.line));
+        for (place, label) in &also {
+            if shown.is_none_or(|(name, line)| (name, line + 1) != (place.name, place.line)) {
+                out.push_str(&place.head(gutter, ":::"));
+            }
+            out.push_str(&place.show(gutter, '-', label, cyan));
+            shown = Some((place.name, place.line));
+        }
+        if let Some(help) = &problem.help {
+            let help = wrap(help, gutter + " = help: ".len(), gutter + 9);
+            out.push_str(&format!("{:gutter$} {cyan}= help{cyan:#}: {help}\n", ""));
+        }
+        out.push('\n');
+        out
     }
 }
 
-impl std::error::Error for Shown {}
-
-impl Diagnostic for Shown {
-    fn help<'a>(&'a self) -> Option<Box<dyn std::fmt::Display + 'a>> {
-        self.problem.help.as_ref().map(|help| Box::new(help) as Box<dyn std::fmt::Display>)
+impl Place<'_> {
+    fn head(&self, gutter: usize, arrow: &str) -> String {
+        let column = self.text[..self.start].chars().count() + 1;
+        match self.name {
+            "--set" => format!("{:gutter$}{arrow} --set:{column}\n", ""),
+            name => format!("{:gutter$}{arrow} {name}:{}:{column}\n", "", self.line),
+        }
     }
 
-    fn source_code(&self) -> Option<&dyn SourceCode> {
-        self.problem.span.map(|_| &self.code as &dyn SourceCode)
+    fn show(&self, gutter: usize, mark: char, label: &str, style: Style) -> String {
+        let (text, before, marked) = self.window();
+        let label = if label.is_empty() { String::new() } else { format!(" {label}") };
+        let marks = String::from(mark).repeat(marked.max(1));
+        let number = if self.name == "--set" { String::new() } else { self.line.to_string() };
+        let pad = " ".repeat(before);
+        let text = format!("{number:>gutter$} | {text}");
+        format!("{:gutter$} |\n{}\n{:gutter$} | {pad}{style}{marks}{label}{style:#}\n", "", text.trim_end(), "")
     }
 
-    fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
-        let main = self.problem.span.and_then(|span| self.label(span, self.problem.label.clone()));
-        let also = self.problem.also.iter().filter_map(|(span, text)| self.label(*span, Some(text.clone())));
-        Some(Box::new(main.into_iter().chain(also)))
+    /// The part of the line around the place: its text, and the columns before and under the caret.
+    fn window(&self) -> (String, usize, usize) {
+        let (before, rest) = self.text.split_at(self.start);
+        let (marked, after) = rest.split_at(self.end.max(self.start) - self.start);
+        // Half of the page for what comes before, and whatever the rest leaves free.
+        let behind = printable(head(rest, LINE_WIDTH)).width().min(LINE_WIDTH / 2);
+        let kept = tail(before, LINE_WIDTH - behind);
+        let dots = if kept.len() < before.len() { "..." } else { "" };
+        let shown_before = format!("{dots}{}", printable(kept));
+        let left = LINE_WIDTH.saturating_sub(shown_before.width());
+        let cut = head(marked, left);
+        let shown_marked = printable(cut);
+        let left = left.saturating_sub(shown_marked.width());
+        let shown_after = if cut.len() < marked.len() { "" } else { head(after, left) };
+        let more = if cut.len() + shown_after.len() < rest.len() { "..." } else { "" };
+        let text = format!("{shown_before}{shown_marked}{}{more}", printable(shown_after));
+        (text, shown_before.width(), shown_marked.width())
+    }
+}
+
+/// The nearest place at or before `at` where a character begins.
+fn boundary(text: &str, at: usize) -> usize {
+    (0..=at).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0)
+}
+
+/// Text as it may be printed: tabs as spaces, and no character that a terminal would obey.
+fn printable(text: &str) -> String {
+    let show = |c: char| match c {
+        '\t' => "    ".to_owned(),
+        '\u{feff}' => String::new(),
+        c if c.is_control() => char::REPLACEMENT_CHARACTER.to_string(),
+        c => c.to_string(),
+    };
+    text.chars().map(show).collect()
+}
+
+fn columns(c: char) -> usize {
+    if c == '\t' { 4 } else { c.width().unwrap_or(1) }
+}
+
+/// The beginning of `text` that fits into `width` columns.
+fn head(text: &str, width: usize) -> &str {
+    let mut left = width;
+    for (at, c) in text.char_indices() {
+        if columns(c) > left {
+            return &text[..at];
+        }
+        left -= columns(c);
+    }
+    text
+}
+
+/// The end of `text` that fits into `width` columns.
+fn tail(text: &str, width: usize) -> &str {
+    let mut left = width;
+    for (at, c) in text.char_indices().rev() {
+        if columns(c) > left {
+            return &text[at + c.len_utf8()..];
+        }
+        left -= columns(c);
+    }
+    text
+}
+
+/// Breaks a sentence between words; `used` columns of its first line are taken, others are indented.
+fn wrap(text: &str, used: usize, indent: usize) -> String {
+    let mut out = String::new();
+    let mut column = used;
+    for word in printable(text).split(' ') {
+        let width = word.width();
+        if column + 1 + width > WIDTH && column > indent && !out.is_empty() {
+            out.push('\n');
+            out.push_str(&" ".repeat(indent));
+            column = indent;
+        } else if !out.is_empty() {
+            out.push(' ');
+            column += 1;
+        }
+        out.push_str(word);
+        column += width;
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::problem::Problems;
+
+    fn rendered(text: &str, problem: Problem) -> String {
+        let source = SourceText { name: "p.yaml".to_owned(), text: text.to_owned(), arguments: vec!["a=1".to_owned()] };
+        anstream::adapter::strip_str(&render(Unloadable { source, problems: Problems::one(problem) })).to_string()
+    }
+
+    #[test]
+    fn a_problem_shows_its_place_its_line_and_what_to_type() {
+        let problem = Problem::new("unknown `b`", Span::file(7, 8)).label("here").also(Span::file(0, 1), "there");
+        let expected = "\
+error: unknown `b`
+ --> p.yaml:2:3
+  |
+2 |   b: 2
+  |   ^ here
+ ::: p.yaml:1:1
+  |
+1 | a: 1
+  | - there
+  = help: write `c`
+
+p.yaml: 1 problem; nothing was run
+";
+        assert_eq!(rendered("a: 1\n  b: 2\n", problem.help("write `c`")), expected);
+    }
+
+    #[test]
+    fn no_line_is_wider_than_the_page_and_the_caret_stands_under_its_word() {
+        let text = format!("{}ä名here{}\n", "x, ".repeat(200_000), ", y".repeat(200_000));
+        let start = text.find("here").unwrap();
+        let out =
+            rendered(&text, Problem::new("words ".repeat(60), Span::file(start, start + 4)).help("help ".repeat(60)));
+        assert!(out.lines().all(|line| line.width() <= WIDTH), "{out}");
+        let lines: Vec<&str> = out.lines().collect();
+        let caret = lines.iter().position(|line| line.contains('^')).unwrap();
+        let at = lines[caret].find('^').unwrap();
+        let above = lines[caret - 1];
+        assert_eq!(above[..above.find("here").unwrap()].width(), at, "{out}");
+    }
+
+    #[test]
+    fn places_beyond_the_text_and_odd_characters_do_no_harm() {
+        for text in ["", "\u{feff}a: \u{7}\t1\r\n", "ä"] {
+            for start in 0..12 {
+                for end in 0..12 {
+                    let out = rendered(text, Problem::new("x", Span::file(start, end)));
+                    assert!(out.contains("p.yaml:") && !out.contains('\u{7}'), "{out}");
+                }
+            }
+        }
+        let argument = Span { argument: Some(0), start: 2, end: 3 };
+        assert!(rendered("", Problem::new("x", argument)).contains("--> --set:3\n"));
     }
 }

@@ -1,4 +1,5 @@
 //! What every store must do. A new kind of store is tested by one call of [`conform`].
+#![allow(dead_code, reason = "each test binary uses its share")]
 
 use std::collections::BTreeMap;
 use std::io::Read;

@@ -52,7 +52,6 @@ fn serve(cuda: &Result<(), String>) -> io::Result<()> {
     let cancelled = Arc::new(AtomicBool::new(false));
     let attempts = listen(socket, Arc::clone(&cancelled));
     for attempt in attempts {
-        cancelled.store(false, Ordering::Relaxed);
         let failure = run(&attempt, &cancelled, &writer);
         say(&writer, &FromWorker::Done(failure))?;
     }
@@ -75,6 +74,8 @@ fn listen(mut socket: UnixStream, cancelled: Arc<AtomicBool>) -> Receiver<Attemp
         loop {
             match receive::<ToWorker>(&mut socket) {
                 Ok(Some(ToWorker::Run(attempt))) => {
+                    // Here, and not where it starts: a cancellation that follows at once must not be undone.
+                    cancelled.store(false, Ordering::Relaxed);
                     if sender.send(*attempt).is_err() {
                         return;
                     }
