@@ -357,6 +357,14 @@ fn a_flood_of_output_costs_no_memory_and_its_escapes_reach_no_terminal() {
     output.expect_code(1).expect_stderr(&["the end", "exit code 3"]);
     assert!(peak_kib > 1000 && peak_kib < 100 * 1024, "the engine had {peak_kib} KiB at most");
     assert!(!output.stderr.contains(['\x1b', '\x07', '\0']), "control characters of a log reach the terminal");
+    // Where stderr is no terminal escapes are dropped anyway, so look at what is given to be shown.
+    let failed = recorded(&project).into_iter().find(|event| event["outcome"] == "failed").expect("one fails");
+    let tail = failed["log_tail"].as_str().expect("a failure shows the end of the log");
+    assert!(
+        tail.contains("the end") && !tail.contains(|c: char| c.is_control() && c != '\n'),
+        "{:?}",
+        &tail[tail.len() - 60..]
+    );
     assert!(output.stderr.len() < 100_000, "{} bytes were shown", output.stderr.len());
 }
 

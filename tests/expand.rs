@@ -317,24 +317,24 @@ fn the_root_is_the_nearest_folder_with_a_mark_else_the_pipelines_own() {
     assert_eq!(root_of("lone/p.yaml"), canonical(project.path("lone")));
 }
 
-/// A value of an axis, as YAML.
+/// A value of an axis, as YAML; now and then one that is none. Whole numbers come often enough to come again.
 fn axis_value() -> impl Strategy<Value = String> {
     prop_oneof![
-        (-20_i64..20).prop_map(|i| i.to_string()),
-        (-2.0_f64..2.0).prop_map(|f| format!("{f:?}")),
-        "[a-z]{1,4}".prop_map(|text| format!("\"{text}\"")),
-        "[ -~]{0,6}".prop_map(|text| serde_json::Value::from(text).to_string()),
-        Just("true".to_owned()),
-        Just("null".to_owned()),
-        Just("[1]".to_owned()),
+        20 => (-9_i64..9).prop_map(|i| i.to_string()),
+        4 => (-2.0_f64..2.0).prop_map(|f| format!("{f:?}")),
+        4 => "[a-z]{1,4}".prop_map(|text| format!("\"{text}\"")),
+        4 => "[ -~]{0,6}".prop_map(|text| serde_json::Value::from(text).to_string()),
+        2 => Just("true".to_owned()),
+        1 => Just("null".to_owned()),
+        1 => Just("[1]".to_owned()),
     ]
 }
 
 /// A matrix with some axes, of which items of `exclude` and `include` name a few.
 fn matrix() -> impl Strategy<Value = String> {
-    let axes = prop::collection::vec(prop::collection::vec(axis_value(), 0..4), 0..4);
+    let axes = prop::collection::vec(prop::collection::vec(axis_value(), 1..4), 1..4);
     let item = || prop::collection::vec(prop::option::of(axis_value()), 0..4);
-    let items = || prop::collection::vec(item(), 0..3);
+    let items = || prop_oneof![3 => Just(Vec::new()), 1 => prop::collection::vec(item(), 0..3)];
     (axes, items(), items()).prop_map(|(axes, exclude, include)| {
         let mut parts: Vec<String> =
             axes.iter().enumerate().map(|(i, values)| format!("a{i}: [{}]", values.join(", "))).collect();

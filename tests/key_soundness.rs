@@ -381,6 +381,8 @@ fn a_renamed_stage_keeps_its_result_and_a_cell_keeps_it_when_others_come_and_go(
     let keys = base.keys_after(&change("a stage's name", apply));
     assert_eq!(keys["parts"], base.keys["split"]);
     assert_eq!(keys["train"], base.keys["train"]);
+    let keys = base.keys_after(&edit("a command's name", "  link:\n", "  linked:\n"));
+    assert_eq!(keys["linked"], base.keys["link"]);
     let more = base.keys_after(&edit("", "values: [a, b]", "values: [c, b, a]"));
     for cell in ["cells[value=a]", "cells[value=b]"] {
         assert_eq!(more[cell], base.keys[cell]);

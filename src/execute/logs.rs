@@ -1,7 +1,8 @@
-//! Logs of nodes: where they lie, and their ends as text that is safe to show. Knows nothing of who writes them.
+//! Logs of nodes: where they lie, the engine's own lines in them, and their ends as text that is safe to show. What a
+//! stage prints goes there without passing through here.
 
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use pru_flow_cache::ActionKey;
@@ -34,4 +35,13 @@ pub(super) fn log_tail_from(path: &Path, begin: u64, lines: usize) -> String {
     let clean: String = text.chars().filter(|c| !c.is_control() || matches!(c, '\n' | '\t')).collect();
     let all: Vec<&str> = clean.lines().collect();
     all[all.len().saturating_sub(lines)..].join("\n")
+}
+
+/// Adds a line of the engine's: how far the stage is, or why it failed. A log that cannot be written is no reason for
+/// a stage to fail.
+pub(super) fn append(path: &Path, line: &str) {
+    let written = File::options().append(true).create(true).open(path).and_then(|mut log| writeln!(log, "{line}"));
+    if let Err(error) = written {
+        tracing::debug!("{}: {error}", path.display());
+    }
 }

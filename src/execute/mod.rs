@@ -305,7 +305,11 @@ impl Shared {
             Ok(done) => Outcome::Done(done),
             Err(Failure { kind: FailureKind::Cancelled, .. }) => Outcome::Stopped,
             Err(_) if running.was_stopped() => Outcome::Stopped,
-            Err(failure) => Outcome::Failed(failure.message, log_tail(&log, LOG_TAIL_LINES)),
+            Err(failure) => {
+                let tail = log_tail(&log, LOG_TAIL_LINES);
+                logs::append(&log, &format!("failed: {}", failure.message));
+                Outcome::Failed(failure.message, tail)
+            }
         }
     }
 
@@ -335,7 +339,10 @@ impl Shared {
         let mut measurements = BTreeMap::new();
         let mut device = "cpu".to_owned();
         let mut on = |event: StageEvent| match event {
-            StageEvent::Progress(progress) => drop(self.messages.send(Message::Progress(task.id, progress))),
+            StageEvent::Progress(progress) => {
+                logs::append(log, &progress.to_string());
+                drop(self.messages.send(Message::Progress(task.id, progress)));
+            }
             StageEvent::Measured { name, value } => drop(measurements.insert(name, value)),
         };
         match &task.work {

@@ -56,19 +56,7 @@ impl Human {
     }
 
     fn show(&self, name: &str, progress: &Progress) -> String {
-        let mut text = format!("{} {}", progress.unit, progress.done);
-        if progress.total > 0 {
-            text.push_str(&format!("/{}", progress.total));
-        }
-        if let Some(loss) = progress.loss {
-            text.push_str(&format!("  loss {loss:.4}"));
-        }
-        if let Some(accuracy) = progress.accuracy {
-            text.push_str(&format!("  accuracy {accuracy:.4}"));
-        }
-        if let Some(rate) = progress.samples_per_s {
-            text.push_str(&format!("  {rate:.0} samples/s"));
-        }
+        let mut text = progress.to_string();
         if let Some(start) = self.started.get(name).filter(|_| progress.done > 0 && progress.total > progress.done) {
             let each = start.elapsed().as_secs_f64() / progress.done as f64;
             let left = each * (progress.total - progress.done) as f64;

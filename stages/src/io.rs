@@ -3,6 +3,7 @@
 //! A stage gets no path of the store. It reads the artifacts that its [`Attempt`] names, and nothing else.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -122,6 +123,22 @@ pub struct Progress {
     pub accuracy: Option<f64>,
     /// Samples per second.
     pub samples_per_s: Option<f64>,
+}
+
+impl fmt::Display for Progress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.unit, self.done)?;
+        if self.total > 0 {
+            write!(f, "/{}", self.total)?;
+        }
+        if let Some(loss) = self.loss {
+            write!(f, "  loss {loss:.4}")?;
+        }
+        if let Some(accuracy) = self.accuracy {
+            write!(f, "  accuracy {accuracy:.4}")?;
+        }
+        self.samples_per_s.map_or(Ok(()), |rate| write!(f, "  {rate:.0} samples/s"))
+    }
 }
 
 /// A running stage's access to the outside.
