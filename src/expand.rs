@@ -10,6 +10,7 @@ use petgraph::algo::{tarjan_scc, toposort};
 use petgraph::graph::{DiGraph, NodeIndex};
 use pru_flow_stages::{Arity, Port, Resources, Sees};
 
+use crate::command_files::files_named_in;
 use crate::graph::{CommandLine, ExternalFile, Graph, GraphNode, NodeId, Output, PortInputs, Work};
 use crate::matrix::cells;
 use crate::params::ParamTypes;
@@ -142,6 +143,7 @@ impl<'a> Expansion<'a> {
                 let sources = (def.sources)(&read).into_iter().map(|source| ExternalFile {
                     name: source.name.to_owned(),
                     candidates: source.candidates,
+                    folders: true,
                     hint: Some(source.hint),
                 });
                 let sources = sources.collect();
@@ -157,8 +159,9 @@ impl<'a> Expansion<'a> {
                 let later = Later { inputs, outputs };
                 let command = command_line(node, &Scope { later: Some(&later), ..*scope }, problems);
                 let outputs = spec.outputs.iter().map(|(key, node)| command_output(&key.text, node, scope, problems));
-                let outputs = outputs.collect();
-                let mut sources = self.files_of(&command);
+                let outputs: Vec<Output> = outputs.collect();
+                check_file_names(spec, &outputs, problems);
+                let mut sources = files_named_in(&command, &self.bases.root);
                 sources.extend(spec.code.iter().filter_map(|node| self.code(node, scope, problems)));
                 Some((Work::Command { command }, outputs, Resources::default(), sources))
             }
@@ -210,34 +213,7 @@ impl<'a> Expansion<'a> {
         };
         let path = self.bases.resolve(&text, filled.from_command_line());
         let hint = Some("it is named under `code:`".to_owned());
-        Some(ExternalFile { name: format!("code:{text}"), candidates: vec![path], hint })
-    }
-
-    /// The program and every word of a command that may be a file: an edited script is another key.
-    fn files_of(&self, command: &CommandLine) -> Vec<ExternalFile> {
-        let words: Vec<&str> = match command {
-            CommandLine::Shell(text) => text.split_whitespace().map(|word| word.trim_matches(['\'', '"'])).collect(),
-            CommandLine::Words(words) => words.iter().map(String::as_str).collect(),
-        };
-        let mut files = Vec::new();
-        if let (CommandLine::Words(_), Some(program)) = (command, words.first())
-            && !program.contains('/')
-        {
-            let path = std::env::var_os("PATH").unwrap_or_default();
-            let candidates = std::env::split_paths(&path).map(|folder| folder.join(program)).collect();
-            let hint = Some(format!("the program `{program}` is not on the PATH"));
-            files.push(ExternalFile { name: "program".to_owned(), candidates, hint });
-        }
-        let named = words.into_iter().filter(|word| !word.is_empty() && !word.contains("${") && !word.starts_with('-'));
-        let mut named: Vec<&str> = named.collect();
-        named.sort_unstable();
-        named.dedup();
-        files.extend(named.into_iter().map(|word| ExternalFile {
-            name: format!("file:{word}"),
-            candidates: vec![self.bases.root.join(word)],
-            hint: None,
-        }));
-        files
+        Some(ExternalFile { name: format!("code:{text}"), candidates: vec![path], folders: true, hint })
     }
 
     fn connect(&mut self, id: NodeId, problems: &mut Problems) {
@@ -475,6 +451,16 @@ fn shell_text(node: &Node, scope: &Scope<'_>, problems: &mut Problems) -> String
         }
     }
     out
+}
+
+/// Copies of outputs lie side by side under their file names.
+fn check_file_names(spec: &StageSpec, outputs: &[Output], problems: &mut Problems) {
+    for (index, output) in outputs.iter().enumerate() {
+        if let Some(first) = outputs[..index].iter().find(|other| other.file_name == output.file_name) {
+            let message = format!("the outputs `{}` and `{}` have one file name", first.name, output.name);
+            problems.push(Problem::new(message, spec.outputs[index].1.span).help("give each its own"));
+        }
+    }
 }
 
 fn command_output(name: &str, node: &Node, scope: &Scope<'_>, problems: &mut Problems) -> Output {

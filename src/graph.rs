@@ -76,6 +76,8 @@ pub struct ExternalFile {
     pub name: String,
     /// The first of these that exists is taken.
     pub candidates: Vec<PathBuf>,
+    /// Whether a folder may be meant.
+    pub folders: bool,
     /// What to put there; `None` for a word of a command that may or may not be a file.
     pub hint: Option<String>,
 }

@@ -21,7 +21,7 @@
 //!   [`selector`]: names of nodes, as printed and as typed.
 //! - [`params`]: params of a built-in stage against the types that it declares. [`resources`]: what a stage draws on.
 //! - [`expand`]: pipeline to [`graph`]: one node a cell, inputs resolved, params checked by the stage's own types.
-//! - [`sources`] and [`keying`]: the description that decides reuse. Names, paths and placement stay out of it.
+//! - [`command_files`], [`sources`] and [`keying`]: the description that decides reuse. Names, paths and placement stay out of it.
 //! - [`plan`]: what a run would do. [`history`]: the nearest earlier result, for `explain`.
 //! - [`schedule`]: a pure state machine; simulated in its tests over every graph of four nodes.
 //! - [`execute`]: runs one node: checks its inputs, runs it, checks its sources, publishes.
@@ -29,6 +29,7 @@
 //! - [`report`] and [`cli`]: the only rooms that print. [`project`]: where things lie.
 
 pub mod cli;
+pub mod command_files;
 pub mod execute;
 pub mod expand;
 pub mod graph;

@@ -86,7 +86,8 @@ impl Project {
     /// # Errors
     /// When it cannot be opened.
     pub fn look_into_store(&self) -> Result<(Option<LocalStore>, StatCache), StoreError> {
-        let store = self.store_folder.exists().then(|| LocalStore::open(&self.store_folder)).transpose()?;
+        let is_store = self.store_folder.join("VERSION").exists();
+        let store = is_store.then(|| LocalStore::open(&self.store_folder)).transpose()?;
         Ok((store, StatCache::load(&self.store_folder)))
     }
 

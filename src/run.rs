@@ -1,7 +1,8 @@
 //! A run: the coordinator owns all state, obeys the scheduler, hears the executor through one channel, and tells an
 //! [`Observer`] what happens. Decides nothing about order and does no work of a node itself.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
@@ -10,7 +11,7 @@ use pru_flow_cache::{ActionKey, ActionResult, LocalStore, StatCache, Store};
 use pru_flow_stages::io::Progress;
 
 use crate::execute::{Executor, Message, Outcome, Task};
-use crate::graph::{Device, Graph, NodeId, Work};
+use crate::graph::{Device, Graph, GraphNode, NodeId, Work};
 use crate::plan::resolve;
 use crate::problem::{Problem, Problems};
 use crate::project::Project;
@@ -142,7 +143,7 @@ pub fn run(
     check_sources(graph, wanted, &stat)?;
     check_devices(graph, wanted, options, &executor)?;
     forward_signals(sender);
-    let needs: Vec<Need> = graph.nodes.iter().map(|node| need(&node.resources)).collect();
+    let needs: Vec<Need> = graph.nodes.iter().map(|node| need(node, options)).collect();
     let producers = (0..graph.nodes.len()).map(|id| graph.producers(id)).collect();
     let scheduler = Scheduler::new(producers, &needs, &graph.order, wanted, limits(options), options.fail_fast);
     let count = wanted.iter().filter(|w| **w).count();
@@ -165,6 +166,9 @@ pub fn run(
         last,
         bypass: vec![false; graph.nodes.len()],
         running: BTreeSet::new(),
+        computing: BTreeMap::new(),
+        held: Vec::new(),
+        released: Vec::new(),
         signal: None,
         deadline: None,
         killed: None,
@@ -178,10 +182,17 @@ pub fn run(
     Ok(RunEnd { totals, results: coordinator.results, signal: coordinator.signal, wall })
 }
 
-fn need(resources: &pru_flow_stages::Resources) -> Need {
+fn need(node: &GraphNode, options: &RunOptions) -> Need {
+    let resources = &node.resources;
+    let on_gpu = needs_worker(&node.work)
+        && match options.device.unwrap_or(node.device) {
+            Device::Cpu => false,
+            Device::Cuda(_) => true,
+            Device::Auto => Path::new("/dev/nvidiactl").exists(),
+        };
     Need {
         cpus: resources.cpus,
-        gpus: resources.gpus,
+        gpus: if on_gpu { resources.gpus.max(1) } else { 0 },
         memory_bytes: resources.memory_bytes,
         exclusive: resources.exclusive,
     }
@@ -194,7 +205,8 @@ fn limits(options: &RunOptions) -> Limits {
     Limits {
         nodes: options.jobs,
         cpus: options.cpus,
-        gpus: u32::MAX,
+        // One node at a time on a device, and only the first device is taken unasked: memory is not watched yet.
+        gpus: 1,
         memory_bytes: total_kib.map_or(u64::MAX, |kib: u64| kib * 1024),
     }
 }
@@ -212,7 +224,7 @@ fn check_sources(graph: &Graph, wanted: &[bool], stat: &StatCache) -> Result<(),
 
 fn check_devices(graph: &Graph, wanted: &[bool], options: &RunOptions, executor: &Executor) -> Result<(), Problems> {
     let asked = graph.nodes.iter().zip(wanted).filter(|(node, wanted)| **wanted && needs_worker(&node.work));
-    let asked: Vec<(u32, &crate::graph::GraphNode)> = asked
+    let asked: Vec<(u32, &GraphNode)> = asked
         .filter_map(|(node, _)| match options.device.unwrap_or(node.device) {
             Device::Cuda(index) => Some((index, node)),
             Device::Auto | Device::Cpu => None,
@@ -273,6 +285,12 @@ struct Coordinator<'a> {
     /// Nodes among these whose record is there and whose outputs are not.
     bypass: Vec<bool>,
     running: BTreeSet<NodeId>,
+    /// Keys that are being computed, and by which node.
+    computing: BTreeMap<ActionKey, NodeId>,
+    /// Nodes that wait until another one (the first) has computed the key of both.
+    held: Vec<(NodeId, NodeId)>,
+    /// Held nodes that are to look again.
+    released: Vec<NodeId>,
     signal: Option<i32>,
     deadline: Option<Instant>,
     killed: Option<Instant>,
@@ -335,11 +353,15 @@ impl Coordinator<'_> {
     /// Obeys commands, and those that follow from them.
     fn obey(&mut self, commands: Vec<Command>) {
         let mut queue = std::collections::VecDeque::from(commands);
-        while let Some(command) = queue.pop_front() {
+        loop {
+            let released = self.released.pop().map(|id| Command::Resolve { id, replace: false });
+            let Some(command) = released.or_else(|| queue.pop_front()) else { return };
             match command {
                 Command::Resolve { id, replace } => {
                     let event = self.resolve(id, replace);
-                    queue.extend(self.scheduler.on(event));
+                    if !self.hold(id, &event) {
+                        queue.extend(self.scheduler.on(event));
+                    }
                 }
                 Command::Start { id, replace } => {
                     if let Err(event) = self.start(id, replace) {
@@ -370,6 +392,9 @@ impl Coordinator<'_> {
             }
         };
         let same = self.keys[id] == Some(resolved.key);
+        if !same {
+            self.release(id);
+        }
         self.keys[id] = Some(resolved.key);
         let key = resolved.key;
         self.resolved[id] = Some(resolved);
@@ -393,6 +418,25 @@ impl Coordinator<'_> {
                 Event::Unresolvable(id)
             }
         }
+    }
+
+    /// Two nodes of one key are one computation: the second waits for the first and then looks again.
+    fn hold(&mut self, id: NodeId, event: &Event) -> bool {
+        let (Event::Miss(_), Some(key)) = (event, self.keys[id]) else { return false };
+        let first = *self.computing.entry(key).or_insert(id);
+        if first != id {
+            self.held.push((first, id));
+        }
+        first != id
+    }
+
+    /// The node no longer computes its key, whatever came of it.
+    fn release(&mut self, id: NodeId) {
+        let Some(key) = self.keys[id].filter(|key| self.computing.get(key) == Some(&id)) else { return };
+        self.computing.remove(&key);
+        let freed = self.held.iter().filter(|(first, _)| *first == id).map(|(_, second)| *second);
+        self.released.extend(freed);
+        self.held.retain(|(first, _)| *first != id);
     }
 
     /// No consumer checks the outputs of the last nodes, and they are what the run is for.
@@ -464,6 +508,7 @@ impl Coordinator<'_> {
 
     fn end(&mut self, id: NodeId, ended: &Ended, wall: Duration) {
         self.ended[id] = Some(ended.clone());
+        self.release(id);
         self.observer.node_finished(&self.graph.nodes[id].name, self.keys[id].as_ref(), ended, wall);
     }
 }

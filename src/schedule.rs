@@ -324,7 +324,8 @@ impl Scheduler {
     /// Whether `id` can only run alone: it asks to, or for more cores than there are.
     fn alone(&self, id: Id) -> bool {
         let need = self.nodes[id].need;
-        need.exclusive || need.cpus > self.limits.cpus || need.memory_bytes > self.limits.memory_bytes
+        let limits = self.limits;
+        need.exclusive || need.cpus > limits.cpus || need.gpus > limits.gpus || need.memory_bytes > limits.memory_bytes
     }
 
     fn fits(&self, id: Id) -> bool {

@@ -55,10 +55,12 @@ pub fn find_all(files: &[ExternalFile], cache: &StatCache) -> Result<Vec<Found>,
 fn find(file: &ExternalFile, cache: &StatCache) -> Result<Option<Found>, Missing> {
     let there = file.candidates.iter().find(|path| match &file.hint {
         Some(_) => path.exists(),
-        // A word of a command: only a plain file counts.
-        None => path.is_file(),
+        // A word of a command may be anything: files count, and folders, but not devices or pipes.
+        None => path.is_file() || file.folders && path.is_dir(),
     });
     match (there, &file.hint) {
+        // A folder that holds the store changes with every run, so it can be no source.
+        (Some(path), None) if path.join(".pru-flow").exists() => Ok(None),
         (Some(path), _) => {
             let digest = cache.digest_source(path);
             let digest = digest.map_err(|error| Missing { message: error.to_string(), help: None })?;

@@ -147,6 +147,8 @@ impl LocalStore {
         let names = self.fs.list(&self.root).map_err(|e| StoreError::io("listing", &self.root, e))?;
         // What an interrupted opening left is ours to complete; a user's folder is not ours to spread into.
         match names.iter().find(|name| !OURS.iter().any(|ours| name == ours)) {
+            // Another process completed its opening in between, and has begun to work.
+            Some(_) if self.has_version()? => Ok(()),
             Some(stranger) => Err(StoreError::NotAStore {
                 path: self.root.clone(),
                 problem: format!("it holds {}", stranger.display()),

@@ -13,7 +13,7 @@ use crate::problem::suggest;
 pub(super) const EXAMPLES: &str = "\
 Examples:
   pru-flow get pipelines/mnist.yaml 'original[seed=7]:model' --to model.safetensors
-  pru-flow get pipelines/mnist.yaml split:train --to train/        a folder
+  pru-flow get pipelines/mnist.yaml 'split[seed=7]:train' --to train/        a folder
   pru-flow get quickstart table:markdown --to -                   to stdout";
 
 #[derive(Args)]

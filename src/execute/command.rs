@@ -20,9 +20,12 @@ use crate::template::{Part, split};
 /// watcher knows of it.
 pub const SUBCOMMAND: &str = "__exec";
 
-/// Variables that a command inherits; all others are cleared, as they are not part of the key.
-const ENVIRONMENT: &[&str] =
-    &["PATH", "HOME", "USER", "LOGNAME", "SHELL", "TMPDIR", "LANG", "LC_ALL", "TZ", "VIRTUAL_ENV", "CONDA_PREFIX"];
+/// Variables that a command inherits; all others are cleared, as they are not part of the key. What these hold is not
+/// either: a command's result must not depend on them.
+const ENVIRONMENT: &[&str] = &["PATH", "HOME", "USER", "LOGNAME", "SHELL", "TMPDIR", "VIRTUAL_ENV", "CONDA_PREFIX"];
+
+/// Variables that every command is given: `sort` and `date` are to say the same everywhere.
+const FIXED: [(&str, &str); 2] = [("LC_ALL", "C.UTF-8"), ("TZ", "UTC")];
 
 /// Paths that the placeholders of a command stand for.
 pub struct Places {
@@ -58,6 +61,7 @@ pub fn run(line: &CommandLine, places: &Places, watcher: &Arc<Watcher>, running:
         .current_dir(&places.root)
         .env_clear()
         .envs(ENVIRONMENT.iter().filter_map(|name| std::env::var_os(name).map(|value| (*name, value))))
+        .envs(FIXED)
         .stdin(Stdio::piped())
         .stdout(log.try_clone().map_err(cannot)?)
         .stderr(log)

@@ -404,7 +404,10 @@ impl Shared {
             let now = self.stat.digest_source(&found.path);
             if !matches!(&now, Ok(digest) if *digest == found.digest) {
                 let path = found.path.display();
-                return Err(failed(format!("{path} changed while the stage ran; its result is not cached: run again")));
+                return Err(failed(format!(
+                    "{path} changed while the stage ran; its result is not cached: run again, and if the stage itself \
+                     writes there, let it write to `${{outputs.NAME}}`"
+                )));
             }
         }
         Ok(())

@@ -156,8 +156,8 @@ impl WorkerPool {
                 Ok(())
             }
             Ok(Some(failure)) => {
-                // After a panic the worker's state is unknown: it is not used again.
-                if failure.kind != FailureKind::Panicked {
+                // After a failure the worker's state is unknown (a CUDA context may be broken): it is not used again.
+                if failure.kind == FailureKind::Cancelled {
                     self.keep(worker);
                 }
                 Err(failure)
@@ -180,6 +180,10 @@ impl WorkerPool {
             .stdin(Stdio::from(OwnedFd::from(theirs)))
             .stdout(log.try_clone().map_err(cannot)?)
             .stderr(log)
+            // f32 never means TF32, on whatever device: the arithmetic is part of the key.
+            .env("NVIDIA_TF32_OVERRIDE", "0")
+            .env_remove("TORCH_ALLOW_TF32_CUBLAS_OVERRIDE")
+            .env_remove("ONEDNN_DEFAULT_FPMATH_MODE")
             .process_group(0);
         let child = command.spawn().map_err(cannot)?;
         // The command holds the other end of the socket: it must be closed here, so that a worker's death is seen.
@@ -220,7 +224,7 @@ fn check(program: &Path, hello: Hello) -> Result<Hello, String> {
             hello.build_id
         ));
     }
-    if !hello.libtorch.starts_with(engine) {
+    if hello.libtorch != engine && !hello.libtorch.starts_with(&format!("{engine}.")) {
         return Err(format!(
             "the worker runs on libtorch {}, and results are keyed for {engine}; set LIBTORCH to a libtorch {engine}",
             hello.libtorch

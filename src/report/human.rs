@@ -81,6 +81,7 @@ impl Observer for Human {
         self.nodes = nodes;
         if let Some(bars) = &self.bars {
             bars.all.set_length(nodes as u64);
+            bars.all.enable_steady_tick(Duration::from_millis(500));
         }
     }
 

@@ -2,8 +2,8 @@
 //! its version, or say in `versions.lock` why the output stays the same. Without this an edited stage would go on
 //! serving results of the old code.
 //!
-//! A stage's source is its own file and, transitively, the modules of this crate that it names; comments and test
-//! modules do not count, nor do the seams through which the engine calls (`io`, `stage`, `protocol`).
+//! A stage's source is its own file and, transitively, the modules of this crate that it names, and the versions of the
+//! libraries that decide bytes; comments and test modules do not count, nor do the seams through which the engine calls (`io`, `stage`, `protocol`).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
@@ -17,6 +17,25 @@ const HEADER: &str = "\
 # Where the output stays the same: PRU_FLOW_SAME_OUTPUT='reason' beside it writes the reason into the line.
 ";
 
+/// Libraries that decide bytes: their versions in Cargo.lock are part of every stage's source.
+const LIBRARIES: [&str; 12] = [
+    "flate2",
+    "image",
+    "png",
+    "rand",
+    "rand_chacha",
+    "rand_core",
+    "rand_mt",
+    "safetensors",
+    "tar",
+    "tch",
+    "zune-core",
+    "zune-jpeg",
+];
+
+/// The name under which they stand among the source files.
+const LOCK: &str = "Cargo.lock";
+
 /// Modules that cannot change what a stage writes.
 const SEAMS: [&str; 4] = ["io.rs", "stage.rs", "protocol.rs", "lib.rs"];
 
@@ -28,9 +47,27 @@ fn lock_path() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("versions.lock")
 }
 
-/// All source files by path relative to `src`.
+/// Name and version of [`LIBRARIES`] as Cargo.lock has them, one a line.
+fn libraries() -> String {
+    let lock = Path::new(env!("CARGO_MANIFEST_DIR")).join("../Cargo.lock");
+    let lock = std::fs::read_to_string(lock).expect("Cargo.lock is committed");
+    let mut found = Vec::new();
+    for package in lock.split("[[package]]") {
+        let field = |name: &str| {
+            let line = package.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(" = "));
+            line.unwrap_or_default().trim_matches('"')
+        };
+        if LIBRARIES.contains(&field("name")) {
+            found.push(format!("{} {}", field("name"), field("version")));
+        }
+    }
+    found.sort();
+    found.join("\n")
+}
+
+/// All source files by path relative to `src`, and the versions of [`LIBRARIES`].
 fn files() -> BTreeMap<String, String> {
-    let mut found = BTreeMap::new();
+    let mut found = BTreeMap::from([(LOCK.to_owned(), libraries())]);
     let mut folders = vec![source()];
     while let Some(folder) = folders.pop() {
         for entry in std::fs::read_dir(folder).expect("the source can be listed") {
@@ -109,7 +146,7 @@ fn digest(stage: &str, files: &BTreeMap<String, String>) -> (String, BTreeSet<St
     let own = files.iter().find(|(_, text)| text.contains(&mark)).map(|(name, _)| name.clone());
     let own = own.unwrap_or_else(|| panic!("no source file says `{mark}`"));
     let mut reached = BTreeSet::new();
-    let mut open = vec![own];
+    let mut open = vec![own, LOCK.to_owned()];
     while let Some(file) = open.pop() {
         if SEAMS.contains(&file.as_str()) || !reached.insert(file.clone()) {
             continue;
@@ -179,6 +216,17 @@ fn a_changed_stage_has_a_new_version_or_says_why_not() {
 }
 
 #[test]
+fn what_enters_the_key_of_decoded_images_names_the_versions_that_are_built() {
+    let (name, version) = pru_flow_stages::Tool::ImageDecoder.fingerprint();
+    let libraries = libraries();
+    for (library, version) in name.split(" and ").zip(version.split(" and ")) {
+        let line = format!("{library} {version}.");
+        assert!(libraries.lines().any(|l| l.starts_with(&line)), "`{line}` is not in\n{libraries}");
+    }
+    assert!(libraries.lines().count() >= LIBRARIES.len(), "{libraries}");
+}
+
+#[test]
 fn a_stage_is_held_by_the_modules_that_it_uses_and_by_no_others() {
     let files = files();
     let (before, reached) = digest("unlearn/pru", &files);
@@ -190,6 +238,7 @@ fn a_stage_is_held_by_the_modules_that_it_uses_and_by_no_others() {
         files.entry(name.to_owned()).or_default().insert_str(0, text);
         digest("unlearn/pru", &files).0
     };
+    assert_ne!(with(LOCK, "rand 99.0.0 "), before);
     assert_ne!(with("train/loss.rs", "fn planted() {}\n"), before);
     assert_eq!(with("train/loss.rs", "// A comment.\n"), before);
     assert_eq!(with("tables/statistics.rs", "fn planted() {}\n"), before);

@@ -132,13 +132,18 @@ fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
     text.unwrap_or("no message").lines().take(3).collect::<Vec<_>>().join(" ")
 }
 
-/// The version in the file that libtorch's own build leaves beside its libraries, as found by the loader.
+/// The version of the libtorch that the loader found: from `build-version` or, in a Python package, `version.py`.
 fn libtorch_version() -> String {
     let maps = std::fs::read_to_string("/proc/self/maps").unwrap_or_default();
     let library =
         maps.lines().filter_map(|line| line.split_whitespace().last()).find(|p| p.contains("libtorch_cpu.so"));
-    let version = library.and_then(|path| Path::new(path).parent()?.parent().map(|root| root.join("build-version")));
-    version
-        .and_then(|path| std::fs::read_to_string(path).ok())
-        .map_or_else(|| "2.11".to_owned(), |v| v.trim().to_owned())
+    let root = library.and_then(|path| Path::new(path).parent()?.parent());
+    let read = |name: &str| root.and_then(|root| std::fs::read_to_string(root.join(name)).ok());
+    let from_python = || {
+        let text = read("version.py")?;
+        let line = text.lines().find(|line| line.starts_with("__version__"))?;
+        line.split(['\'', '"']).nth(1).map(str::to_owned)
+    };
+    let version = read("build-version").map(|text| text.trim().to_owned()).or_else(from_python);
+    version.unwrap_or_else(|| "of unknown version".to_owned())
 }
