@@ -22,7 +22,7 @@ fn try_graph(text: &str, arguments: &[&str]) -> Result<Graph, Problems> {
     let Some(mut pipeline) = Pipeline::read(text, &mut problems) else { return Err(problems) };
     let arguments: Vec<String> = arguments.iter().map(|a| (*a).to_owned()).collect();
     pru_flow::overrides::apply(&mut pipeline, &arguments, &mut problems);
-    let bases = Bases { root: PathBuf::from("/root"), current: PathBuf::from("/root/here") };
+    let bases = Bases { root: PathBuf::from("/project"), current: PathBuf::from("/project/here") };
     let graph = expand(&pipeline, &bases, &mut problems);
     problems.into_result(graph)
 }
