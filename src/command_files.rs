@@ -30,8 +30,8 @@ pub fn files_named_in(command: &CommandLine, root: &Path) -> Vec<ExternalFile> {
     files.extend(named.into_iter().map(|word| ExternalFile {
         name: format!("file:{word}"),
         candidates: vec![root.join(word)],
-        // `--tmp /tmp` does not mean all that lies there.
-        folders: root.join(word).starts_with(root),
+        // `--tmp /tmp` does not mean all that lies there, nor the root all of the project.
+        folders: root.join(word).starts_with(root) && root.join(word) != root,
         hint: None,
     }));
     files

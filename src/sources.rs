@@ -59,8 +59,11 @@ fn find(file: &ExternalFile, cache: &StatCache) -> Result<Option<Found>, Missing
         None => path.is_file() || file.folders && path.is_dir(),
     });
     match (there, &file.hint) {
-        // A folder that holds the store changes with every run, so it can be no source.
-        (Some(path), None) if path.join(".pru-flow").exists() => Ok(None),
+        // It changes with every run of that project; to leave it out of the key in silence would be worse.
+        (Some(path), None) if path.join(".pru-flow").exists() => Err(Missing {
+            message: format!("{} holds a store (.pru-flow), so its content can be part of no key", path.display()),
+            help: Some("name the files and folders in it that the command reads".to_owned()),
+        }),
         (Some(path), _) => {
             let digest = cache.digest_source(path);
             let digest = digest.map_err(|error| Missing { message: error.to_string(), help: None })?;

@@ -42,6 +42,14 @@ fn a_file_that_a_command_names_is_part_of_its_key_however_the_shell_writes_it() 
 }
 
 #[test]
+fn a_folder_that_cannot_be_part_of_a_key_is_refused_and_not_left_out() {
+    let project = Project::with_pipeline(&pipeline(r#""sh other > ${outputs.o}""#));
+    project.write("other/.pru-flow/VERSION", "1\n");
+    let output = project.pru_flow(&["run", "pipeline.yaml"]);
+    output.expect_code(2).expect_stderr(&["holds a store", "name the files and folders in it"]);
+}
+
+#[test]
 fn what_a_command_prints_does_not_depend_on_the_user_s_language_or_time_zone() {
     let project = Project::with_pipeline(&pipeline(r#""echo $LC_ALL $TZ $LANG > ${outputs.o}""#));
     let mut command = project.command(&["run", "pipeline.yaml"]);

@@ -316,7 +316,10 @@ fn what_is_no_worker_is_told_at_once_and_the_engine_does_not_wait_for_it() {
         format!("printf '\\{a:03o}\\{b:03o}\\{c:03o}\\{d:03o}{}' >&0", text.replace('%', "%%"))
     };
     let old = r#"{"Hello":{"build_id":"0123456789abcdef","libtorch":"2.11.0","cuda_devices":0}}"#;
+    let build = pru_flow_stages::protocol::BUILD_ID;
+    let libtorch = format!(r#"{{"Hello":{{"build_id":"{build}","libtorch":"2.110.0","cuda_devices":0}}}}"#);
     let cases = [
+        ("runs on another libtorch", format!("{}; sleep 60", frame(&libtorch)), &["libtorch 2.110.0", "LIBTORCH"][..]),
         (
             "exits",
             "echo these are its last words >&2; exit 3".to_owned(),
@@ -370,4 +373,19 @@ fn a_missing_worker_is_told_with_how_to_build_it() {
     output.expect_code(1);
     let failed = output.events().into_iter().find(|event| event["outcome"] == "failed").expect("one fails");
     assert!(failed["reason"].to_string().contains("nowhere"), "{failed}");
+}
+
+#[test]
+fn a_worker_is_started_so_that_float32_means_float32_on_every_device() {
+    let project = Project::with_pipeline(SMALL);
+    let program = script(&project, "#!/bin/sh\nenv > seen\n");
+    let mut command = project.command(&["run", "pipeline.yaml", "original"]);
+    command.env("PRU_FLOW_WORKER", &program).env("TORCH_ALLOW_TF32_CUBLAS_OVERRIDE", "1");
+    command.env("NVIDIA_TF32_OVERRIDE", "1").env("ONEDNN_DEFAULT_FPMATH_MODE", "BF16");
+    Output::of(command).expect_code(1);
+    let seen = project.read("seen");
+    assert!(seen.lines().any(|line| line == "NVIDIA_TF32_OVERRIDE=0"), "{seen}");
+    for variable in ["TORCH_ALLOW_TF32_CUBLAS_OVERRIDE", "ONEDNN_DEFAULT_FPMATH_MODE"] {
+        assert!(!seen.contains(variable), "{seen}");
+    }
 }
