@@ -121,8 +121,9 @@ mod torch {
     use crate::train::params::{Normalise, Precision};
     use crate::train::session::{network_of, read_state};
 
-    /// Bounds memory; accuracy does not depend on it.
-    const BATCH: usize = 500;
+    /// Small enough for a batch to stay in the cache of a core (measured twice as fast as 500 at width 0.25).
+    /// Accuracy does not depend on it.
+    const BATCH: usize = 64;
 
     /// The network of port `model`, in the precision that its file stores.
     pub(super) fn stored(io: &StageIo, normalise: Option<&Normalise>) -> Result<Network, StageError> {
