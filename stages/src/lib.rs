@@ -8,6 +8,7 @@ pub mod data;
 pub mod dataset;
 pub mod evaluate;
 pub mod io;
+pub mod measure;
 pub mod model;
 pub mod protocol;
 pub mod relearn;
@@ -38,6 +39,11 @@ pub const BUILTINS: &[StageDef] = &[
     StageDef::of::<unlearn::bn_only::BnOnly>(),
     StageDef::of::<relearn::Relearn>(),
     StageDef::of::<evaluate::Evaluate>(),
+    StageDef::of::<model::combine::Combine>(),
+    StageDef::of::<measure::change::Change>(),
+    StageDef::of::<measure::divergence::Divergence>(),
+    StageDef::of::<measure::membership::Membership>(),
+    StageDef::of::<measure::perception::Perception>(),
     StageDef::of::<tables::accuracy::Accuracy>(),
     StageDef::of::<tables::relearn::Relearn>(),
 ];

@@ -175,9 +175,7 @@ impl Stage for Relearn {
             return Err(crate::StageError::failed(format!("fraction {fraction} leaves none of {all} samples")));
         }
         let (curve, _) = torch::relearn(&network, &images.select(&rows), &test, &params, io)?;
-        let mut json = serde_json::to_vec(&curve).map_err(|e| crate::StageError::failed(e.to_string()))?;
-        json.push(b'\n');
-        io.write("curve", &json)?;
+        io.write_json("curve", &curve)?;
         save_network(io, &network)
     }
 }

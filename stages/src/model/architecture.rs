@@ -159,6 +159,12 @@ impl Architecture {
         ]
     }
 
+    /// Names of the final classifier's weight and bias.
+    #[must_use]
+    pub fn classifier(&self) -> [String; 2] {
+        ["classifier.0.weight", "classifier.0.bias"].map(str::to_owned)
+    }
+
     /// Every tensor, in the order of PyTorch's `state_dict()`.
     #[must_use]
     pub fn tensors(&self) -> Vec<TensorSpec> {

@@ -71,6 +71,16 @@ pub fn load_network(
     network_of(io, port, &read_state(io, port)?, precision, normalise)
 }
 
+/// Reads the network of an input port in the precision that its file stores: for measuring.
+///
+/// # Errors
+/// As [`load_network`].
+pub fn load_exact(io: &StageIo, port: &str, normalise: Option<&Normalise>) -> Result<Network, StageError> {
+    let state = read_state(io, port)?;
+    let double = state.tensors.values().any(|t| t.dtype == safetensors::tensor::Dtype::F64);
+    network_of(io, port, &state, if double { Precision::F64 } else { Precision::F32 }, normalise)
+}
+
 /// Writes the network to the output `model`.
 ///
 /// # Errors
