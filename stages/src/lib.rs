@@ -44,6 +44,7 @@ pub const BUILTINS: &[StageDef] = &[
     StageDef::of::<measure::divergence::Divergence>(),
     StageDef::of::<measure::membership::Membership>(),
     StageDef::of::<measure::perception::Perception>(),
+    StageDef::of::<measure::probe::Probe>(),
     StageDef::of::<tables::accuracy::Accuracy>(),
     StageDef::of::<tables::relearn::Relearn>(),
 ];

@@ -1,6 +1,8 @@
 //! The classifiers behind [`super::membership`]: what they are fitted on and what they are asked.
 //!
-//! Knows no network; the fits are linfa's.
+//! Knows no network; the fits are those of `pru_flow_classifiers`.
+
+use pru_flow_classifiers::{Binary, Rows};
 
 use super::membership::{Attacks, Params};
 
@@ -32,12 +34,18 @@ pub fn attacks(known: &[Output], unseen: &[Output], params: &Params) -> Result<A
     let (same_class, unseen_class) = equal_sides(forgotten.clone(), unseen_forget, params, "forget")?;
     let column = |outputs: &[Output], of: fn(&Output) -> f64| -> Vec<f64> { outputs.iter().map(of).collect() };
     let share = |hits: Vec<bool>| hits.iter().filter(|hit| **hit).count() as f64 / hits.len() as f64;
-    let confidence = fit::support_vectors(&column(&members, |o| o.confidence), &column(&strangers, |o| o.confidence))?;
-    let entropy = fit::logistic(&column(&members, |o| o.entropy), &column(&strangers, |o| o.entropy))?;
+    let confidence = support_vectors(&column(&members, |o| o.confidence), &column(&strangers, |o| o.confidence))?;
+    let entropy = logistic(&column(&members, |o| o.entropy), &column(&strangers, |o| o.entropy))?;
     let loss = tenths(&column(&same_class, |o| o.loss), &column(&unseen_class, |o| o.loss))?;
     Ok(Attacks {
-        confidence: share(confidence(&column(&forgotten, |o| o.confidence)).into_iter().map(|yes| !yes).collect()),
-        entropy: share(entropy(&column(&forgotten, |o| o.entropy))),
+        confidence: share(
+            confidence
+                .predict(Rows::new(&column(&forgotten, |o| o.confidence), 1))
+                .into_iter()
+                .map(|yes| !yes)
+                .collect(),
+        ),
+        entropy: share(entropy.predict(Rows::new(&column(&forgotten, |o| o.entropy), 1))),
         loss,
         fitted_on: [members.len() as u64, same_class.len() as u64],
     })
@@ -70,49 +78,30 @@ fn tenths(yes: &[f64], no: &[f64]) -> Result<f64, String> {
             let rows = values.iter().enumerate().filter(|(row, _)| (row % 10 == tenth) == held_out);
             rows.map(|(_, value)| *value).collect()
         };
-        let classify = fit::logistic(&part(yes, false), &part(no, false))?;
-        right += classify(&part(yes, true)).into_iter().filter(|hit| *hit).count();
-        right += classify(&part(no, true)).into_iter().filter(|hit| !*hit).count();
+        let fitted = logistic(&part(yes, false), &part(no, false))?;
+        right += fitted.predict(Rows::new(&part(yes, true), 1)).into_iter().filter(|hit| *hit).count();
+        right += fitted.predict(Rows::new(&part(no, true), 1)).into_iter().filter(|hit| !*hit).count();
     }
     Ok(right as f64 / (yes.len() + no.len()) as f64)
 }
 
-/// Classifiers of one number, told apart by examples of `yes` and `no`.
-mod fit {
-    use linfa::prelude::{Fit, Predict};
-    use linfa::{Dataset, DatasetBase};
-    use linfa_logistic::LogisticRegression;
-    use linfa_svm::Svm;
-    use ndarray::{Array1, Array2};
+/// Examples of one number each, those of `yes` first and true.
+fn examples(yes: &[f64], no: &[f64]) -> (Vec<f64>, Vec<bool>) {
+    let all: Vec<f64> = yes.iter().chain(no).copied().collect();
+    let labels = (0..all.len()).map(|row| row < yes.len()).collect();
+    (all, labels)
+}
 
-    type Classifier = Box<dyn Fn(&[f64]) -> Vec<bool>>;
+/// As scikit-learn's `SVC(C=3, gamma="auto")` on one feature.
+fn support_vectors(yes: &[f64], no: &[f64]) -> Result<Binary, String> {
+    let (values, labels) = examples(yes, no);
+    Binary::support_vectors(Rows::new(&values, 1), &labels, 3.0, 1.0)
+}
 
-    fn column(values: &[f64]) -> Array2<f64> {
-        Array2::from_shape_fn((values.len(), 1), |(row, _)| values[row])
-    }
-
-    fn examples(yes: &[f64], no: &[f64]) -> (Array2<f64>, Array1<bool>) {
-        let all: Vec<f64> = yes.iter().chain(no).copied().collect();
-        (column(&all), (0..all.len()).map(|row| row < yes.len()).collect())
-    }
-
-    /// C = 3, gamma = 1: scikit-learn's `SVC(C=3, gamma="auto")` on one feature.
-    pub(super) fn support_vectors(yes: &[f64], no: &[f64]) -> Result<Classifier, String> {
-        let (records, targets) = examples(yes, no);
-        let dataset: DatasetBase<_, _> = Dataset::new(records, targets);
-        let svm = Svm::<f64, bool>::params().pos_neg_weights(3.0, 3.0).gaussian_kernel(1.0).fit(&dataset);
-        let svm = svm.map_err(|e| format!("fitting support vectors: {e}"))?;
-        Ok(Box::new(move |values| svm.predict(&column(values)).to_vec()))
-    }
-
-    /// Logistic regression with an L2 penalty of 1, as scikit-learn's default.
-    pub(super) fn logistic(yes: &[f64], no: &[f64]) -> Result<Classifier, String> {
-        let (records, targets) = examples(yes, no);
-        let dataset = Dataset::new(records, targets);
-        let model = LogisticRegression::default().alpha(1.0).max_iterations(500).fit(&dataset);
-        let model = model.map_err(|e| format!("fitting a logistic regression: {e}"))?;
-        Ok(Box::new(move |values| model.predict(&column(values)).to_vec()))
-    }
+/// With an L2 penalty of 1, scikit-learn's default.
+fn logistic(yes: &[f64], no: &[f64]) -> Result<Binary, String> {
+    let (values, labels) = examples(yes, no);
+    Binary::logistic(Rows::new(&values, 1), &labels, 1.0, 500)
 }
 
 #[cfg(test)]

@@ -8,3 +8,4 @@ pub mod change;
 pub mod divergence;
 pub mod membership;
 pub mod perception;
+pub mod probe;
