@@ -8,7 +8,7 @@ use std::rc::Rc;
 
 use petgraph::algo::{tarjan_scc, toposort};
 use petgraph::graph::{DiGraph, NodeIndex};
-use pru_flow_stages::{Arity, Port, Resources, Sees};
+use pru_flow_stages::{Port, Resources, Sees};
 
 use crate::command_files::files_named_in;
 use crate::graph::{CommandLine, ExternalFile, Graph, GraphNode, NodeId, Output, PortInputs, Work};
@@ -242,7 +242,7 @@ impl<'a> Expansion<'a> {
                 },
             };
             let gather = match port {
-                Some(port) => port.arity == Arity::Gather,
+                Some(port) => port.arity.gathers(),
                 // A command's input gathers when it says so: by a list, or by `[*]` or `[axis=*]`.
                 None => references.len() > 1 || references.iter().any(asks_for_many),
             };
@@ -260,7 +260,7 @@ impl<'a> Expansion<'a> {
             inputs.insert(key.text.clone(), PortInputs { gather, sees: port.map_or(Sees::Both, |p| p.sees), from });
         }
         for port in ports.into_iter().flatten() {
-            if port.arity != Arity::Optional && !inputs.contains_key(port.name) && !meant.contains(&port.name) {
+            if !port.arity.is_optional() && !inputs.contains_key(port.name) && !meant.contains(&port.name) {
                 let message = format!("`{}` needs the input `{}`: {}", spec.name.text, port.name, port.doc);
                 let help = format!("add `inputs: {{{}: stage.output}}`", port.name);
                 problems.push(Problem::new(message, spec.name.span).help(help));

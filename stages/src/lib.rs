@@ -47,6 +47,7 @@ pub const BUILTINS: &[StageDef] = &[
     StageDef::of::<measure::probe::Probe>(),
     StageDef::of::<tables::accuracy::Accuracy>(),
     StageDef::of::<tables::relearn::Relearn>(),
+    StageDef::of::<tables::differences::Differences>(),
 ];
 
 /// Looks a stage up by the name that `uses:` takes.
