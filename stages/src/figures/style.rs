@@ -77,12 +77,15 @@ pub(super) fn groups(columns: &[String], references: &[String]) -> Vec<Vec<Serie
     }
     // As equal as can be: 7 methods are 4 and 3, not 6 and 1.
     let count = others.len().div_ceil(TOGETHER_MAX);
-    let each = others.len().div_ceil(count);
-    let own = |chunk: &[usize]| {
-        let own = chunk.iter().zip(STYLES).map(|(&column, style)| Series { column, style });
+    let (each, larger) = (others.len() / count, others.len() % count);
+    let mut rest = others.as_slice();
+    let group = |number: usize| {
+        let (own, after) = rest.split_at(each + usize::from(number < larger));
+        rest = after;
+        let own = own.iter().zip(STYLES).map(|(&column, style)| Series { column, style });
         common.iter().cloned().chain(own).collect()
     };
-    others.chunks(each).map(own).collect()
+    (0..count).map(group).collect()
 }
 
 impl Style {
@@ -180,6 +183,6 @@ mod tests {
         let sizes = |n: usize| groups(&names(n), &[]).iter().map(Vec::len).collect::<Vec<_>>();
         assert_eq!(sizes(6), [6]);
         assert_eq!(sizes(7), [4, 3]);
-        assert_eq!(sizes(27), [6, 6, 6, 6, 3]);
+        assert_eq!(sizes(27), [6, 6, 5, 5, 5]);
     }
 }
