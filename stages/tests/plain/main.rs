@@ -2,6 +2,7 @@
 
 mod attempt;
 mod differences;
+mod figures;
 mod glyphs;
 mod image_folder;
 mod import;
