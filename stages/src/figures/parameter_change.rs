@@ -204,7 +204,7 @@ fn parts(tensors: &[TensorChange]) -> Vec<(Part, Vec<usize>, Vec<String>)> {
 }
 
 fn draw(params: &Params, blocks: &[Block<Changes>], parts: &[Changed]) -> Drawing {
-    let mut sheet = Sheet::new(&params.title, &caption(params, blocks));
+    let mut sheet = Sheet::new(&params.title, &caption(params, blocks, parts));
     let mut notes = Vec::new();
     for (block, changed) in blocks.iter().zip(parts) {
         sheet.heading(&block.heading);
@@ -216,10 +216,17 @@ fn draw(params: &Params, blocks: &[Block<Changes>], parts: &[Changed]) -> Drawin
     sheet.finish()
 }
 
-fn caption(params: &Params, blocks: &[Block<Changes>]) -> Text {
+fn caption(params: &Params, blocks: &[Block<Changes>], parts: &[Changed]) -> Text {
+    let drawn =
+        parts.iter().flat_map(|changed| changed.means.iter().map(move |means| means.iter().zip(&changed.tensors)));
+    let mut drawn = drawn.flatten().filter(|(_, tensor)| Part::of(tensor).is_some());
+    let zeros = if drawn.any(|(mean, _)| mean.is_some_and(|mean| mean.value == 0.0)) {
+        " A mark on the dotted line is exactly 0: not one value differs in any run."
+    } else {
+        ""
+    };
     plain(format!(
-        "|after \u{2212} before| / |before| of each tensor, Euclidean norms; logarithmic. A mark on the dotted line is \
-         exactly 0: not one value differs in any run. {}",
+        "|after \u{2212} before| / |before| of each tensor, Euclidean norms; logarithmic.{zeros} {}",
         averaged(&params.layout, blocks)
     ))
 }

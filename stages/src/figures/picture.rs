@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, LazyLock};
 
-use resvg::tiny_skia::{Pixmap, Transform};
+use resvg::tiny_skia::{Color, Pixmap, Transform};
 use resvg::usvg::{Options, Tree, fontdb};
 
 use super::font;
@@ -35,6 +35,8 @@ pub(super) fn png(svg: &str) -> Result<Vec<u8>, String> {
     let (columns, rows) = ((width * scale).round() as u32, (height * scale).round() as u32);
     let mut pixels =
         Pixmap::new(columns, rows).ok_or_else(|| format!("a picture of {columns} x {rows} pixels cannot be drawn"))?;
+    // The ground of the drawing may end inside the last pixel.
+    pixels.fill(Color::WHITE);
     resvg::render(&tree, Transform::from_scale(scale, scale), &mut pixels.as_mut());
     pixels.encode_png().map_err(|e| format!("writing PNG: {e}"))
 }

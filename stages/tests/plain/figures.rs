@@ -244,7 +244,7 @@ fn a_change_of_exactly_zero_lies_on_a_line_of_its_own() {
 fn without_a_zero_there_is_no_line_for_it() {
     let at = [("method", "described")];
     let done = changes(&[(&at, Some(change(1e-3, Some(1e-2))))]).unwrap();
-    assert!(!texts(&done.text("svg")).iter().any(|text| text.contains("exactly 0")), "only the explanation names it");
+    assert!(!texts(&done.text("svg")).iter().any(|text| text.contains("exactly 0")), "nothing is 0 here");
 }
 
 #[test]
@@ -499,7 +499,8 @@ fn times_are_drawn_on_a_logarithmic_axis_with_what_was_not_measured() {
         .filter(|line| line.contains("fill=\"#0072b2\"") && line.starts_with("<path"))
         .map(|line| line.split('M').nth(1).unwrap().split(' ').next().unwrap().parse().unwrap())
         .collect();
-    let [_legend, retrain, pru, ..] = marks.as_slice() else { panic!("{marks:?}") };
+    // Drawn from below: PRU, then Retrain.
+    let [_legend, pru, retrain, ..] = marks.as_slice() else { panic!("{marks:?}") };
     let ticks: Vec<f64> = svg
         .lines()
         .filter(|line| line.contains(">10</tspan>") && line.contains("text-anchor=\"middle\""))
