@@ -113,7 +113,6 @@ fn norm(values: impl Iterator<Item = f64>) -> f64 {
 }
 
 #[cfg(test)]
-#[expect(clippy::float_cmp, reason = "values are chosen to be exact")]
 mod tests {
     use safetensors::tensor::Dtype;
 
