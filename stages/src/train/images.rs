@@ -13,7 +13,7 @@ use crate::io::StageIo;
 use crate::model::network::Network;
 use crate::rng;
 use crate::stage::StageError;
-use crate::train::params::{Augment, Order, Recipe};
+use crate::train::params::{Augment, Order, Recipe, Rule};
 
 /// Images and labels, checked against the network that they are for.
 pub struct Images {
@@ -151,7 +151,7 @@ impl Images {
 
     /// The batches of one pass; `pass` names it in the random streams, for instance `epoch-3`.
     #[must_use]
-    pub fn batches<'a>(&'a self, recipe: &'a Recipe, pass: &str) -> Batches<'a> {
+    pub fn batches<'a, R: Rule>(&'a self, recipe: &'a Recipe<R>, pass: &str) -> Batches<'a> {
         let order = match recipe.order {
             Order::Sequential => (0..self.len()).collect(),
             Order::Shuffled => rng::permutation(&mut recipe.stream(&format!("order/{pass}")), self.len()),
@@ -209,7 +209,7 @@ struct Changes<'a> {
 }
 
 impl<'a> Changes<'a> {
-    fn draw(images: &Images, recipe: &'a Recipe, pass: &str) -> Self {
+    fn draw<R: Rule>(images: &Images, recipe: &'a Recipe<R>, pass: &str) -> Self {
         let mut stream = recipe.stream(&format!("augment/{pass}"));
         let most = 2 * i64::from(recipe.augment.crop_padding);
         let (mut top, mut left, mut mirror) = (Vec::new(), Vec::new(), Vec::new());
