@@ -13,6 +13,8 @@ pub mod boundary_shrink;
 pub mod pru;
 pub mod random_label;
 pub mod retrain;
+#[cfg(feature = "torch")]
+pub mod saliency;
 
 #[cfg(feature = "torch")]
 use crate::{
