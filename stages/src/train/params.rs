@@ -259,6 +259,10 @@ pub(crate) const fn batches_of_128() -> u32 {
     128
 }
 
+pub(crate) const fn batches_of_256() -> u32 {
+    256
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
