@@ -8,13 +8,24 @@ use rand::Rng;
 
 use crate::rng;
 
+mod ascent;
+pub mod bias_mask;
 pub mod bn_only;
+pub mod boundary_expand;
 pub mod boundary_shrink;
+pub mod classifier_only;
+pub mod delete;
+pub mod gradient_ascent;
+pub mod jit;
+pub mod l2ul;
 pub mod pru;
 pub mod random_label;
 pub mod retrain;
 #[cfg(feature = "torch")]
 pub mod saliency;
+pub mod salun_f;
+pub mod unroll;
+pub mod unroll_of;
 
 #[cfg(feature = "torch")]
 use crate::{
@@ -52,6 +63,30 @@ pub fn open(
     let images = Images::load(io, "data", &network)?;
     images.expect_only(forget_class)?;
     Ok((network, images))
+}
+
+/// The network of port `model` and the samples of port `data` in two parts, each in stored order: those of the class to be
+/// forgotten, and all others.
+///
+/// # Errors
+/// When an input is damaged or does not fit, or one of the parts is empty.
+#[cfg(feature = "torch")]
+pub fn open_both(
+    io: &StageIo,
+    precision: Precision,
+    normalise: Option<&Normalise>,
+    forget_class: u32,
+) -> Result<(Network, Images, Images), StageError> {
+    let network = load_network(io, "model", precision, normalise)?;
+    let images = Images::load(io, "data", &network)?;
+    let (forget, retain): (Vec<usize>, Vec<usize>) =
+        (0..images.len()).partition(|&row| images.labels()[row] == i64::from(forget_class));
+    for (part, what) in [(&forget, "no sample"), (&retain, "no sample but those")] {
+        if part.is_empty() {
+            return Err(StageError::input("data", format!("{what} of class {forget_class}; both parts are needed")));
+        }
+    }
+    Ok((network, images.select(&forget), images.select(&retain)))
 }
 
 #[cfg(test)]
