@@ -164,6 +164,40 @@ impl Observer for Silent {
     fn trained(&mut self, _seconds: f64) {}
 }
 
+/// Passes everything on but the seconds of a part of the work.
+struct Untimed<'a>(&'a mut dyn Observer);
+
+impl Observer for Untimed<'_> {
+    fn poll(&mut self) -> Result<(), StageError> {
+        self.0.poll()
+    }
+
+    fn epoch(&mut self, done: u32, total: u32, tally: &Tally) {
+        self.0.epoch(done, total, tally);
+    }
+
+    fn passed(&mut self, done: u32, total: u32) {
+        self.0.passed(done, total);
+    }
+
+    fn trained(&mut self, _seconds: f64) {}
+}
+
+/// Does all the `work` of a method and tells the observer how long it took, in place of what its parts would tell: for
+/// work beside the passes (masks, evaluations), or passes that may end early.
+///
+/// # Errors
+/// Those of `work`.
+pub fn timed<T>(
+    observer: &mut dyn Observer,
+    work: impl FnOnce(&mut dyn Observer) -> Result<T, StageError>,
+) -> Result<T, StageError> {
+    let started = Instant::now();
+    let done = work(&mut Untimed(&mut *observer))?;
+    observer.trained(started.elapsed().as_secs_f64());
+    Ok(done)
+}
+
 /// One pass: for each batch, the loss of `step` and the step of `descent`. `epoch` counts from 1, for errors.
 ///
 /// # Errors
@@ -299,7 +333,7 @@ impl<'a, R: Rule, D: Descent> Trainer<'a, R, D> {
     }
 }
 
-/// Trains all weights for all epochs of the recipe and gives each epoch's tally.
+/// Trains all weights by the recipe's optimizer, for all its epochs, and gives each epoch's tally.
 ///
 /// # Errors
 /// As [`pass`].
@@ -308,9 +342,23 @@ pub fn fit<R: Begin>(
     images: &Images,
     recipe: &Recipe<R>,
     observer: &mut dyn Observer,
+    step: impl FnMut(u32, &Batch) -> Result<Step, StageError>,
+) -> Result<Vec<Tally>, StageError> {
+    fit_with(recipe.optimizer.begin(network.train_only(Part::All)), images, recipe, observer, step)
+}
+
+/// As [`fit`], for whatever `descent` moves.
+///
+/// # Errors
+/// As [`pass`].
+pub fn fit_with<R: Rule>(
+    descent: impl Descent,
+    images: &Images,
+    recipe: &Recipe<R>,
+    observer: &mut dyn Observer,
     mut step: impl FnMut(u32, &Batch) -> Result<Step, StageError>,
 ) -> Result<Vec<Tally>, StageError> {
-    let mut trainer = Trainer::new(network, images, recipe);
+    let mut trainer = Trainer::with(descent, images, recipe);
     let mut tallies = Vec::new();
     while let Some(tally) = trainer.next_epoch(observer, &mut step)? {
         tallies.push(tally);

@@ -247,6 +247,10 @@ pub(crate) const fn usual_seed() -> u64 {
     7
 }
 
+pub(crate) const fn frozen_batch_norm() -> BatchNorm {
+    BatchNorm::Frozen
+}
+
 pub(crate) const fn ten_epochs() -> u32 {
     10
 }

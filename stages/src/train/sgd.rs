@@ -6,6 +6,7 @@
 use tch::{Tensor, no_grad};
 
 use crate::stage::StageError;
+use crate::train::fit::gradients;
 use crate::train::params::Optimizer;
 
 /// Added to the norm that gradients are clipped by, as `torch.nn.utils.clip_grad_norm_` does.
@@ -68,8 +69,7 @@ impl Sgd {
     /// # Errors
     /// When no gradient can be computed (out of memory, for instance).
     pub fn step(&mut self, loss: &Tensor) -> Result<(), StageError> {
-        let gradients = Tensor::f_run_backward(&[loss], &self.parameters, false, false)
-            .map_err(|e| StageError::failed(format!("computing gradients: {e}")))?;
+        let gradients = gradients(loss, &self.parameters)?;
         no_grad(|| {
             for (sum, gradient) in self.sum.iter_mut().flatten().zip(&gradients) {
                 let _ = sum.g_add_(gradient);

@@ -5,7 +5,7 @@ use tch::{Kind, Tensor, no_grad};
 
 use crate::model::network::{Mode, Network, Part};
 use crate::stage::StageError;
-use crate::train::fit::Observer;
+use crate::train::fit::{Observer, gradients};
 use crate::train::images::Images;
 use crate::train::loss;
 
@@ -28,8 +28,7 @@ pub fn mask(
     for batch in images.in_order(batch_size as usize) {
         observer.poll()?;
         let loss = loss::cross_entropy(&network.forward(&batch.pixels, Mode::Eval), &batch.labels);
-        let gradients = Tensor::f_run_backward(&[&loss], &parameters, false, false)
-            .map_err(|e| StageError::failed(format!("computing the gradients that salience is measured by: {e}")))?;
+        let gradients = gradients(&loss, &parameters)?;
         no_grad(|| {
             for (sum, gradient) in sums.iter_mut().zip(&gradients) {
                 let _ = sum.g_add_(gradient);
@@ -39,8 +38,11 @@ pub fn mask(
     no_grad(|| largest(&sums, share))
 }
 
-/// Where the floor(`share` N) largest absolute values of all `tensors` together are.
-fn largest(tensors: &[Tensor], share: f64) -> Result<Vec<Tensor>, StageError> {
+/// Where the floor(`share` N) largest absolute values of all `tensors` together are, as [`mask`] says.
+///
+/// # Errors
+/// When a value is NaN or infinite.
+pub fn largest(tensors: &[Tensor], share: f64) -> Result<Vec<Tensor>, StageError> {
     let flat: Vec<Tensor> = tensors.iter().map(|tensor| tensor.flatten(0, -1).abs()).collect();
     let all = Tensor::cat(&flat, 0);
     if all.isfinite().all().int64_value(&[]) == 0 {
