@@ -159,12 +159,6 @@ impl Architecture {
         ]
     }
 
-    /// Names of the final classifier's weight and bias.
-    #[must_use]
-    pub fn classifier(&self) -> [String; 2] {
-        ["classifier.0.weight", "classifier.0.bias"].map(str::to_owned)
-    }
-
     /// Every tensor, in the order of PyTorch's `state_dict()`.
     #[must_use]
     pub fn tensors(&self) -> Vec<TensorSpec> {
@@ -186,6 +180,14 @@ impl Architecture {
         all.push(spec("classifier.0.weight".to_owned(), &[classes, embedding], Role::Weight { fan_in }));
         all.push(spec("classifier.0.bias".to_owned(), &[classes], Role::Bias { fan_in }));
         all
+    }
+
+    /// The names of the classifier's weight, [classes, embedding], and bias, [classes].
+    #[must_use]
+    pub fn classifier(&self) -> [&'static str; 2] {
+        match self.name {
+            Name::AllCnn => ["classifier.0.weight", "classifier.0.bias"],
+        }
     }
 
     /// The entries of a model file's `__metadata__`.
@@ -262,6 +264,14 @@ mod tests {
         assert_eq!(convolutions, expected);
         assert_eq!(text.last().map(String::as_str), Some("classifier.0.bias [10]"));
         assert_eq!(text.len(), 8 * 6 + 2);
+    }
+
+    #[test]
+    fn the_classifier_has_a_row_and_a_bias_a_class() {
+        let architecture = all_cnn(0.125, 1);
+        let tensors = architecture.tensors();
+        let shape = |name: &str| tensors.iter().find(|t| t.name == name).map(|t| t.shape.clone());
+        assert_eq!(architecture.classifier().map(shape), [Some(vec![10, 24]), Some(vec![10])]);
     }
 
     #[test]

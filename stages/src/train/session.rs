@@ -81,6 +81,18 @@ pub fn load_exact(io: &StageIo, port: &str, normalise: Option<&Normalise>) -> Re
     network_of(io, port, &state, if double { Precision::F64 } else { Precision::F32 }, normalise)
 }
 
+/// Refuses a class to be forgotten that the network does not have.
+///
+/// # Errors
+/// As said.
+pub fn expect_class(network: &Network, forget_class: u32) -> Result<(), StageError> {
+    let classes = network.architecture().classes;
+    if forget_class < classes {
+        return Ok(());
+    }
+    Err(StageError::failed(format!("forget_class is {forget_class}; the network has {classes} classes")))
+}
+
 /// Writes the network to the output `model`.
 ///
 /// # Errors
