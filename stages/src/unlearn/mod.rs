@@ -9,32 +9,32 @@ use rand::Rng;
 use crate::rng;
 
 pub mod amnesiac;
-pub mod bad_teacher;
 mod ascent;
+pub mod bad_teacher;
 pub mod bias_mask;
 pub mod bn_only;
 pub mod boundary_expand;
 pub mod boundary_shrink;
-pub mod fine_tune;
-pub mod l1_sparse;
-pub mod neg_grad_plus;
 pub mod classifier_only;
 pub mod delete;
+pub mod fine_tune;
 pub mod gradient_ascent;
 pub mod jit;
+pub mod l1_sparse;
 pub mod l2ul;
+pub mod neg_grad_plus;
 pub mod pru;
 pub mod random_label;
 pub mod retrain;
 #[cfg(feature = "torch")]
 pub mod saliency;
 pub mod salun;
+pub mod salun_f;
 pub mod scrub;
 pub mod ssd;
-pub mod unsir;
-pub mod salun_f;
 pub mod unroll;
 pub mod unroll_of;
+pub mod unsir;
 
 #[cfg(feature = "torch")]
 use crate::{
@@ -108,8 +108,6 @@ pub fn open_all(
 }
 
 /// As [`open_all`], with the samples of the class to be forgotten and the others apart, each part in stored order.
-/// The network of port `model` and the samples of port `data` in two parts, each in stored order: those of the class to be
-/// forgotten, and all others.
 ///
 /// # Errors
 /// When an input is damaged or does not fit, or one of the parts is empty.
@@ -121,18 +119,8 @@ pub fn open_both(
     forget_class: u32,
 ) -> Result<(Network, Images, Images), StageError> {
     let (network, images) = open_all(io, precision, normalise, forget_class)?;
-    let (forget, retain) = images.split(forget_class)?;
+    let (forget, retain) = images.split("data", forget_class)?;
     Ok((network, forget, retain))
-    let network = load_network(io, "model", precision, normalise)?;
-    let images = Images::load(io, "data", &network)?;
-    let (forget, retain): (Vec<usize>, Vec<usize>) =
-        (0..images.len()).partition(|&row| images.labels()[row] == i64::from(forget_class));
-    for (part, what) in [(&forget, "no sample"), (&retain, "no sample but those")] {
-        if part.is_empty() {
-            return Err(StageError::input("data", format!("{what} of class {forget_class}; both parts are needed")));
-        }
-    }
-    Ok((network, images.select(&forget), images.select(&retain)))
 }
 
 #[cfg(test)]

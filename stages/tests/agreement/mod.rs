@@ -151,28 +151,43 @@ pub struct Plan<'a> {
 /// every tensor of that file was compared.
 pub fn assert_first_steps_agree(file: &str, plans: &[Plan<'_>]) {
     let expected = read(file);
-    let mut compared = 0;
-    for Plan { name: plan, part, keep, loss } in plans {
-        let network = network("converged", Precision::F32);
-        let parameters = network.train_only(*part);
-        let batch = images(&network, keep).in_order(32).next().expect("a batch");
-        let loss = loss(&network, &batch);
-        let relative = |ours: &Tensor, theirs: &Tensor| {
-            let (ours, theirs) = (ours.to_kind(Kind::Double), theirs.to_kind(Kind::Double));
-            ((ours - &theirs).norm() / theirs.norm()).double_value(&[])
-        };
-        let difference = relative(&loss.detach(), &expected[&format!("{plan}/loss")]);
-        assert!(difference <= 1e-5, "{plan}: the loss differs by {difference:e}");
-        let gradients = Tensor::run_backward(&[&loss], &parameters, false, false);
-        for (name, gradient) in trainable_names(*part).iter().zip(&gradients) {
-            let difference = relative(gradient, &expected[&format!("{plan}/grad/{name}")]);
-            // Cancellation before a normalisation: PyTorch's own kernels differ by 2.6e-5 there.
-            let tolerance = if name == "conv1.0.weight" { 5e-5 } else { 1e-5 };
-            assert!(difference <= tolerance, "{plan}: the gradient of {name} differs by {difference:e}");
-            compared += 1;
-        }
+    let compared: usize = plans.iter().map(|plan| compared_first_step(&expected, plan)).sum();
+    assert_eq!(compared, expected.len(), "every loss and gradient of the reference is compared");
+}
+
+/// Compares the first step of a plan, as [`assert_first_steps_agree`] says; gives the number of tensors compared.
+pub fn compared_first_step(expected: &Tensors, plan: &Plan<'_>) -> usize {
+    let network = network("converged", Precision::F32);
+    let parameters = network.train_only(plan.part);
+    let batch = images(&network, plan.keep).in_order(32).next().expect("a batch");
+    let loss = (plan.loss)(&network, &batch);
+    let names = trainable_names(plan.part);
+    compared_gradients(expected, plan.name, &loss, names.iter().map(String::as_str).zip(&parameters))
+}
+
+/// The loss of the plan `name`, and its gradients with respect to tensors by name, are those of the reference within what
+/// float32 allows; gives the number of tensors compared.
+pub fn compared_gradients<'a>(
+    expected: &Tensors,
+    plan: &str,
+    loss: &Tensor,
+    inputs: impl Iterator<Item = (&'a str, &'a Tensor)>,
+) -> usize {
+    let relative = |ours: &Tensor, theirs: &Tensor| {
+        let (ours, theirs) = (ours.to_kind(Kind::Double), theirs.to_kind(Kind::Double));
+        ((ours - &theirs).norm() / theirs.norm()).double_value(&[])
+    };
+    let difference = relative(&loss.detach(), &expected[&format!("{plan}/loss")]);
+    assert!(difference <= 1e-5, "{plan}: the loss differs by {difference:e}");
+    let (names, inputs): (Vec<&str>, Vec<&Tensor>) = inputs.unzip();
+    let gradients = Tensor::run_backward(&[loss], &inputs, false, false);
+    for (name, gradient) in names.iter().zip(&gradients) {
+        let difference = relative(gradient, &expected[&format!("{plan}/grad/{name}")]);
+        // Cancellation before a normalisation: PyTorch's own kernels differ by 2.6e-5 there.
+        let tolerance = if *name == "conv1.0.weight" { 5e-5 } else { 1e-5 };
+        assert!(difference <= tolerance, "{plan}: the gradient of {name} differs by {difference:e}");
     }
-    assert_eq!(compared, expected.len() - plans.len(), "every gradient of the reference is compared");
+    1 + gradients.len()
 }
 
 fn trainable_names(part: Part) -> Vec<String> {
