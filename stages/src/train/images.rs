@@ -120,20 +120,17 @@ impl Images {
         Ok(())
     }
 
-    /// The samples of `class`, and all others, each in stored order.
+    /// The samples of `class`, and all others, each in stored order; `name` is used in errors.
     ///
     /// # Errors
     /// When there is none of the one or of the other.
-    pub fn split(&self, class: u32) -> Result<(Self, Self), StageError> {
-        let rows = |own: bool| -> Vec<usize> {
-            (0..self.len()).filter(|&row| (self.labels_on_host[row] == i64::from(class)) == own).collect()
-        };
-        let (own, others) = (rows(true), rows(false));
-        if own.is_empty() || others.is_empty() {
-            let found: BTreeSet<i64> = self.labels_on_host.iter().copied().collect();
-            return Err(StageError::failed(format!(
-                "class {class} and others were to be seen, and the data hold the classes {found:?}"
-            )));
+    pub fn split(&self, name: &str, class: u32) -> Result<(Self, Self), StageError> {
+        let (own, others): (Vec<usize>, Vec<usize>) =
+            (0..self.len()).partition(|&row| self.labels_on_host[row] == i64::from(class));
+        for (part, what) in [(&own, "no sample"), (&others, "no sample but those")] {
+            if part.is_empty() {
+                return Err(StageError::input(name, format!("{what} of class {class}; both parts are needed")));
+            }
         }
         Ok((self.select(&own), self.select(&others)))
     }
@@ -434,7 +431,7 @@ mod tests {
     fn a_class_and_the_others_keep_their_stored_order_and_join_again() {
         let network = network(1, None);
         let images = Images::new("data", &dataset(25, 1, 28), &network).unwrap();
-        let (own, others) = images.split(3).unwrap();
+        let (own, others) = images.split("data", 3).unwrap();
         assert_eq!(own.labels(), [3, 3, 3]);
         let expected: Vec<i64> = (0..25).map(|i| i % 10).filter(|label| *label != 3).collect();
         assert_eq!(others.labels(), expected);
@@ -449,9 +446,9 @@ mod tests {
             numbers(&all.in_order(25).next().unwrap().labels),
             [own.labels(), others.labels()].concat().into_iter().map(|l| l as f64).collect::<Vec<_>>()
         );
-        let problem = own.split(3).map(|_| ()).expect_err("no other class").to_string();
-        assert_eq!(problem, "class 3 and others were to be seen, and the data hold the classes {3}");
-        assert!(others.split(3).is_err());
+        let problem = |part: &Images| part.split("data", 3).map(|_| ()).expect_err("one part is empty").to_string();
+        assert_eq!(problem(&own), "data: no sample but those of class 3; both parts are needed");
+        assert_eq!(problem(&others), "data: no sample of class 3; both parts are needed");
     }
 
     #[test]

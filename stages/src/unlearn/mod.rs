@@ -119,7 +119,7 @@ pub fn open_both(
     forget_class: u32,
 ) -> Result<(Network, Images, Images), StageError> {
     let (network, images) = open_all(io, precision, normalise, forget_class)?;
-    let (forget, retain) = images.split(forget_class)?;
+    let (forget, retain) = images.split("data", forget_class)?;
     Ok((network, forget, retain))
 }
 

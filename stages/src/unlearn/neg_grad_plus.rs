@@ -3,10 +3,9 @@
 //! One step for each batch R of `D_r`, beside the next batch G of a cycle through `D_f` that begins anew in each epoch:
 //! alpha (CE(R) + pull / 2 |theta - theta0|^2) - (1 - alpha) CE(G), theta being all trainable weights. `NegGrad`+ of Kurmanji,
 //! Triantafillou, Hayes, Triantafillou, "Towards unbounded machine unlearning", `NeurIPS` 2023 (meghdadk/SCRUB), with the pull
-//! to the start of Golatkar et al. (CVPR 2020), as benchmarks of unlearning add it. Data: `D_f` and `D_r`.
-//! Defaults: alpha 0.95 of the paper; learning rate, epochs and no weight decay of the repository, which has no momentum
-//! and forwards in train mode; frozen BatchNorm as in later benchmarks, because statistics that move by forget batches
-//! are not the method's doing; no pull.
+//! to the start that the benchmark of Cadet et al., arXiv 2410.01276 (xcadet/deepunlearn), adds. Data: `D_f` and `D_r`.
+//! Defaults: those of that benchmark (learning rate, momentum, no weight decay, epochs, alpha, no pull, frozen BatchNorm); the
+//! batch size is that of the other methods here (theirs is 256). The SCRUB repository forwards in train mode instead.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -48,7 +47,7 @@ pub struct Params {
     #[serde(default)]
     pub normalise: Option<Normalise>,
     /// BatchNorm's statistics while training, in the forward of the retain batch and then in that of the forget batch.
-    #[serde(default = "frozen")]
+    #[serde(default = "params::frozen_batch_norm")]
     pub batch_norm: BatchNorm,
     /// The arithmetic.
     #[serde(default)]
@@ -64,10 +63,6 @@ const fn usual_optimizer() -> Optimizer {
 
 const fn usual_alpha() -> f64 {
     0.95
-}
-
-const fn frozen() -> BatchNorm {
-    BatchNorm::Frozen
 }
 
 impl Params {

@@ -127,22 +127,24 @@ pub fn unlearn(
     observer: &mut dyn crate::train::fit::Observer,
 ) -> Result<Vec<f64>, crate::StageError> {
     use crate::model::network::Part;
-    use crate::train::fit::{Step, epochs, pass};
+    use crate::train::fit::{Step, epochs, pass, timed};
     use crate::train::sgd::Sgd;
 
     let (recipe, labels) = (params.recipe(), forget.per_sample(labels));
-    let mask = super::saliency::mask(network, forget, params.batch_size, params.saliency, observer)?;
-    let mut sgd = Sgd::new(network.train_only(Part::All), &params.optimizer).masked(&mask);
-    epochs(params.epochs, observer, |epoch, observer| {
-        let batches = forget.batches(&recipe, &format!("epoch-{epoch}/forget"));
-        let wrong = pass(epoch, batches, &mut sgd, observer, |batch| {
-            let logits = network.forward(&batch.pixels, params.batch_norm.into());
-            Step::cross_entropy(logits, &labels.index_select(0, &batch.rows))
-        })?;
-        let batches = retain.batches(&recipe, &format!("epoch-{epoch}/retain"));
-        let right = pass(epoch, batches, &mut sgd, observer, |batch| {
-            Step::cross_entropy(network.forward(&batch.pixels, params.batch_norm.into()), &batch.labels)
-        })?;
-        Ok(right.after(wrong))
+    timed(observer, |observer| {
+        let masks = super::saliency::mask(network, forget, params.batch_size, params.saliency, observer)?;
+        let mut sgd = Sgd::new(network.train_only(Part::All), &params.optimizer).masked(&masks);
+        epochs(params.epochs, observer, |epoch, observer| {
+            let batches = forget.batches(&recipe, &format!("epoch-{epoch}/forget"));
+            let wrong = pass(epoch, batches, &mut sgd, observer, |batch| {
+                let logits = network.forward(&batch.pixels, params.batch_norm.into());
+                Step::cross_entropy(logits, &labels.index_select(0, &batch.rows))
+            })?;
+            let batches = retain.batches(&recipe, &format!("epoch-{epoch}/retain"));
+            let right = pass(epoch, batches, &mut sgd, observer, |batch| {
+                Step::cross_entropy(network.forward(&batch.pixels, params.batch_norm.into()), &batch.labels)
+            })?;
+            Ok(right.after(wrong))
+        })
     })
 }

@@ -182,7 +182,7 @@ mod torch {
         params: &Params,
         observer: &mut dyn Observer,
     ) -> Result<Vec<f64>, StageError> {
-        let (recipe, (forget, _)) = (params.recipe(), images.split(params.forget_class)?);
+        let (recipe, (forget, _)) = (params.recipe(), images.split("data", params.forget_class)?);
         epochs(recipe.epochs, observer, |_, observer| {
             let (of_all, all) = importance(network, images, &recipe, "all", observer)?;
             let (of_forget, own) = importance(network, &forget, &recipe, "forget", observer)?;

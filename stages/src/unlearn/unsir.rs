@@ -174,7 +174,7 @@ impl Stage for Unsir {
 }
 
 #[cfg(feature = "torch")]
-pub use torch::{noise_step, unlearn};
+pub use torch::{noise_step, trained_noise, unlearn};
 
 #[cfg(feature = "torch")]
 mod torch {
@@ -210,8 +210,11 @@ mod torch {
         Step { loss: size * SIZE_WEIGHT - loss::cross_entropy(&logits, &batch.labels), logits }
     }
 
-    /// Trains the noise, beginning at `start`; gives it and the loss of each step.
-    fn trained_noise(
+    /// Trains noise, [n, C, H, W], beginning at `start`; gives it, and the losses of its steps.
+    ///
+    /// # Errors
+    /// When a loss is NaN, or the run was asked to stop.
+    pub fn trained_noise(
         original: &Network,
         start: &Tensor,
         params: &Params,

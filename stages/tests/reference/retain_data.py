@@ -56,7 +56,9 @@ HERE = Path(__file__).resolve().parent
 # bad_teacher's second teacher is `initial` with every BatchNorm weight set to this (not 1): with 1 its logits differ
 # from image to image by 1e-5 only, and an image given another image's target would not be seen.
 INCOMPETENT_GAIN = 3.0
-NOISE_DIVISOR = 32  # unsir's start noise is units / 32 with units an i8: exact in float32 and float64
+# unsir's start noise is NOISE_CENTRE + units / NOISE_DIVISOR with units an i8 (exact in float32 and float64), about
+# N(0.5, 0.25^2).  A draw from N(0, 1) is class 3 with certainty for this network: the gradient of CE is then 1e-41.
+NOISE_CENTRE, NOISE_DIVISOR = 0.5, 128
 
 SGD = {"batch": 32, "epochs": 3, "wd": 5e-4, "bn": "train"}
 NEG = {"kind": "neg_grad_plus", "batch": 24, "epochs": 3, "lr": 3e-4, "wd": 5e-3, "alpha": 0.95, "pull": 0.0,
@@ -213,6 +215,10 @@ def bad_teacher(net, start, data, cfg):
     return losses, {"rows": data["share_rows"]}
 
 
+def start_noise(data, dtype):
+    return (NOISE_CENTRE + data["noise_units"].to(dtype) / NOISE_DIVISOR).requires_grad_(True)
+
+
 def noise_loss(net, noise):
     labels = torch.full((len(noise),), FORGET)
     return -ce_loss(net(noise), labels) + 0.1 * noise.square().sum() / len(noise)
@@ -226,7 +232,7 @@ def impair_data(noise, data, cfg):
 
 def unsir(net, start, data, cfg):
     losses, original = [], frozen_eval(start)
-    noise = (data["noise_units"].to(F64) / NOISE_DIVISOR).requires_grad_(True)
+    noise = start_noise(data, F64)
     optimizer = adam([noise], cfg["noise_lr"])
     for _ in range(cfg["noise_steps"]):
         ref.step(optimizer, noise_loss(original, noise), losses)
@@ -302,7 +308,7 @@ def read_data():
     per_class = CASES["unsir"]["samples_per_class"]
     labels = data["yr"].numpy()
     chosen = [rng.permutation(np.flatnonzero(labels == k))[:per_class] for k in range(CLASSES) if k != FORGET]
-    units = np.rint(NOISE_DIVISOR * rng.normal(size=(CASES["unsir"]["noise_batch"], *x.shape[1:]))).clip(-127, 127)
+    units = np.rint(32 * rng.normal(size=(CASES["unsir"]["noise_batch"], *x.shape[1:]))).clip(-127, 127)
     data["share_rows"] = torch.from_numpy(share.astype(np.int64))
     data["class_rows"] = torch.from_numpy(np.sort(np.concatenate(chosen)).astype(np.int64))
     data["noise_units"] = torch.from_numpy(units.astype(np.int8))
@@ -328,10 +334,9 @@ def first_steps(start, data, dtype, noise):
     d = {k: v.to(dtype) if torch.is_tensor(v) and v.is_floating_point() else v for k, v in data.items()}
     cast = {k: v.to(dtype) if v.is_floating_point() else v for k, v in start.items()}
     teacher, xr, yr = frozen_eval(cast, dtype), d["xr"][:32], d["yr"][:32]
-    start_noise = (data["noise_units"].to(dtype) / NOISE_DIVISOR).requires_grad_(True)
     x_taught, t_taught = taught(d, cast, dtype)
     x_impair, y_impair = impair_data(noise.to(dtype), d, CASES["unsir"])
-    mixed = slice(64, 96)
+    mixed = slice(50, 82)  # 20 forget and 12 retain images; in float32 slice(64, 96) hinges on a ReLU's input near 0
 
     def saliency(n):
         return sum(ce_loss(n(d["xf"][b]), d["yf"][b]) for b in slices(len(d["xf"]), 32))
@@ -356,8 +361,9 @@ def first_steps(start, data, dtype, noise):
         loss.backward()
         out[f"{name}/loss"] = loss.detach()
         out |= {f"{name}/grad/{n}": p.grad.clone().contiguous() for n, p in net.named_parameters()}
-    loss = noise_loss(teacher, start_noise)
-    (grad,) = torch.autograd.grad(loss, start_noise)
+    u = start_noise(data, dtype)
+    loss = noise_loss(teacher, u)
+    (grad,) = torch.autograd.grad(loss, u)
     return out | {"unsir_noise/loss": loss.detach(), "unsir_noise/grad/noise": grad}
 
 
@@ -382,7 +388,8 @@ def main():
     torch.use_deterministic_algorithms(True)
     data, start = read_data(), load_file(HERE / "converged.safetensors")
     summary = {"torch": torch.__version__, "numpy": np.__version__, "threads": torch.get_num_threads(),
-               "forget_class": FORGET, "momentum": ref.MOMENTUM, "noise_divisor": NOISE_DIVISOR, "cases": {}}
+               "forget_class": FORGET, "momentum": ref.MOMENTUM, "noise_centre": NOISE_CENTRE,
+               "noise_divisor": NOISE_DIVISOR, "incompetent_gain": INCOMPETENT_GAIN, "cases": {}}
     save_file(data["incompetent"], out / "incompetent.safetensors")
     noise = None
     for name, cfg in CASES.items():
@@ -407,14 +414,18 @@ def main():
               f"l {moved['losses']:.1e}", flush=True)
         assert moved["weights"] < 1e-7 and moved["logits"] < 1e-6, f"{name} is chaotic"
 
-    single, double = (first_steps(start, data, t, noise) for t in (torch.float32, F64))
-    rel = {k: ((v.double() - double[k]).norm() / double[k].norm()).item() for k, v in single.items()}
+    double, single = (first_steps(start, data, t, noise) for t in (F64, torch.float32))
+    with torch.backends.mkldnn.flags(enabled=False):  # other convolution kernels: what float32 can promise
+        other = first_steps(start, data, torch.float32, noise)
     summary["first_step_float32_against_float64"] = report = {}
-    for plan in sorted({k.split("/")[0] for k in rel}):
-        worst = max((v, k) for k, v in rel.items() if k.startswith(f"{plan}/grad"))
-        report[plan] = {"loss": rel[f"{plan}/loss"], "worst_gradient": worst[0],
-                        "worst_tensor": worst[1].split("/")[-1]}
-        print(f"first step {plan:20s} loss {rel[f'{plan}/loss']:.1e} worst gradient {worst}")
+    for plan in sorted({k.split("/")[0] for k in single}):
+        report[plan] = {"loss": 0.0, "conv1.0.weight": 0.0, "other_tensors": 0.0}
+        for k in (k for k in single if k.startswith(f"{plan}/")):
+            kind = k.split("/")[-1] if k.endswith(("/loss", "conv1.0.weight")) else "other_tensors"
+            error = max(((v[k].double() - double[k]).norm() / double[k].norm()).item() for v in (single, other))
+            report[plan][kind] = max(report[plan][kind], error)
+        print(f"first step {plan:20s} float32 against float64, worst of two kernels: {report[plan]}")
+        assert max(report[plan].values()) < 5e-5, f"{plan} is fragile in float32"
     save_file(single, out / "first_step_retain.safetensors")
     (out / "summary_retain.json").write_text(json.dumps(summary, indent=1) + "\n")
 
