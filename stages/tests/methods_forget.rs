@@ -141,6 +141,7 @@ fn methods_that_are_to_lower_the_accuracy_on_the_class_do() {
         ("unlearn/delete", frozen(1e-2)),
         ("unlearn/boundary_expand", frozen(1e-2)),
         ("unlearn/classifier_only", json!({"optimizer": quick(0.1), "epochs": 10})),
+        ("unlearn/unroll", json!({"lr": 1e-3, "sigma": 0.1, "batch_norm": "frozen"})),
         ("unlearn/unroll_of", json!({"lr": 1e-3, "sigma": 0.1, "batch_norm": "frozen"})),
     ];
     for (method, params) in runs {
