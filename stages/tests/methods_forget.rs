@@ -110,7 +110,7 @@ fn bias_mask_makes_the_class_unnameable_and_relearning_from_it_stays_finite() {
     let curve: Value = serde_json::from_slice(&curve).expect("JSON");
     for point in curve["epochs"].as_array().expect("an array") {
         assert_eq!(point["forget"], json!(0.0), "{curve}");
-        assert!(point["retain"].as_f64() > Some(0.5), "{curve}");
+        assert!(point["retain"].as_f64() >= Some(0.5), "{curve}");
     }
 }
 
@@ -141,6 +141,7 @@ fn methods_that_are_to_lower_the_accuracy_on_the_class_do() {
         ("unlearn/delete", frozen(1e-2)),
         ("unlearn/boundary_expand", frozen(1e-2)),
         ("unlearn/classifier_only", json!({"optimizer": quick(0.1), "epochs": 10})),
+        ("unlearn/unroll", json!({"lr": 1e-3, "sigma": 0.1, "batch_norm": "frozen"})),
         ("unlearn/unroll_of", json!({"lr": 1e-3, "sigma": 0.1, "batch_norm": "frozen"})),
     ];
     for (method, params) in runs {
@@ -237,24 +238,48 @@ fn data_of_another_class_are_refused_and_unrolling_needs_both_parts() {
     for keep in [(|class| class == 0) as fn(i64) -> bool, |class| class != 0] {
         let params = settings("unlearn/unroll", json!({}));
         let refused = bench.run("unlearn/unroll", params, given(keep)).expect_err("refused").to_string();
-        assert!(refused.starts_with("class 0 and others were to be seen"), "{refused}");
+        assert!(refused.starts_with("data: no sample ") && refused.contains("of class 0"), "{refused}");
     }
 }
 
 #[test]
-fn a_loss_that_is_no_number_fails_with_epoch_and_step_and_a_request_to_stop_stops() {
+fn a_loss_that_is_no_number_fails_with_epoch_and_step_and_so_do_weights_that_are_none() {
     let bench = Bench::new();
     let (model, dataset) = bench.original();
     for (method, params) in methods() {
         let inputs = || bench.inputs(method, &model, &dataset);
-        let huge = match method {
-            "unlearn/unroll" | "unlearn/unroll_of" => json!({"lr": 1e30}),
-            _ => json!({"optimizer": {"lr": 1e30, "weight_decay": 0}}),
+        let with_rate = |lr: f64, more: Value| {
+            let rate = match method {
+                "unlearn/unroll" | "unlearn/unroll_of" => json!({"lr": lr}),
+                _ => json!({"optimizer": {"lr": lr, "weight_decay": 0}}),
+            };
+            settings(method, merged(merged(params.clone(), rate), more))
         };
-        let diverged = bench.run(method, settings(method, merged(params.clone(), huge)), inputs());
-        let text = diverged.expect_err("it diverges").to_string();
+        let problem = |settings: Value| match bench.run(method, settings, inputs()) {
+            Ok(_) => panic!("{method} does not diverge"),
+            Err(problem) => problem.to_string(),
+        };
+        let text = problem(with_rate(1e38, json!({})));
         assert!(text.starts_with("NaN at epoch ") || text.starts_with("infinite loss at epoch "), "{method}: {text}");
-        let (stopped, _) = bench.run_observed(method, settings(method, params), inputs(), true);
+        // In a single step, no loss sees the weights that it leads to.
+        let one_step = match method {
+            "unlearn/unroll" => continue,
+            "unlearn/unroll_of" => json!({"batch_size": 128}),
+            _ => json!({"batch_size": 128, "epochs": 1}),
+        };
+        let text = problem(with_rate(1e300, one_step));
+        assert!(text.ends_with("` became NaN or infinite in training"), "{method}: {text}");
+    }
+}
+
+#[test]
+fn a_request_to_stop_stops() {
+    let bench = Bench::new();
+    let (model, dataset) = bench.original();
+    for (method, params) in methods() {
+        let inputs = bench.inputs(method, &model, &dataset);
+        let (stopped, events) = bench.run_observed(method, settings(method, params), inputs, true);
         assert!(matches!(stopped, Err(StageError::Cancelled)), "{method}");
+        assert!(events.is_empty(), "{method}: {events:?}");
     }
 }

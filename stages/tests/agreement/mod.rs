@@ -170,8 +170,11 @@ pub fn assert_first_steps_agree(file: &str, plans: &[Plan<'_>]) {
 /// Compares the first step of a plan, as [`assert_first_steps_agree`] says; gives the number of tensors compared.
 pub fn compared_first_step(expected: &Tensors, plan: &Plan<'_>) -> usize {
     let network = network("converged", Precision::F32);
+    let parameters = network.train_only(plan.part);
     let batch = images(&network, plan.keep).in_order(32).next().expect("a batch");
-    compare_first_step(expected, plan.name, plan.part, &network, |network| (plan.loss)(network, &batch))
+    let loss = (plan.loss)(&network, &batch);
+    let names = trainable_names(plan.part);
+    compared_gradients(expected, plan.name, &loss, names.iter().map(String::as_str).zip(&parameters))
 }
 
 /// The loss of the plan `name`, and its gradients with respect to tensors by name, are those of the reference within what
@@ -197,20 +200,6 @@ pub fn compared_gradients<'a>(
         assert!(difference <= tolerance, "{plan}: the gradient of {name} differs by {difference:e}");
     }
     1 + gradients.len()
-}
-
-/// Compares one plan of the file `expected`, whose loss is computed by a float32 network; gives the number of tensors
-/// compared.
-pub fn compare_first_step(
-    expected: &Tensors,
-    plan: &str,
-    part: Part,
-    network: &Network,
-    loss: impl FnOnce(&Network) -> Tensor,
-) -> usize {
-    let parameters = network.train_only(part);
-    let names = trainable_names(part);
-    compared_gradients(expected, plan, &loss(network), names.iter().map(String::as_str).zip(&parameters))
 }
 
 /// Names of the tensors of [`Network::train_only`], in its order.
