@@ -124,6 +124,7 @@ fn import(folder: &Path, bytes: &[u8]) -> Result<StateDict, StageError> {
         inputs: BTreeMap::new(),
         sources: BTreeMap::from([("path".to_owned(), path)]),
         folder: folder.join("run"),
+        kept: folder.join("kept"),
         device: "cpu".to_owned(),
         threads: 1,
         log: folder.join("log"),
