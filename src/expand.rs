@@ -133,7 +133,7 @@ impl<'a> Expansion<'a> {
                 let mut node = Work::Builtin {
                     def,
                     params: serde_json::Value::Null,
-                    path_params: types.paths().to_vec(),
+                    unkeyed_params: types.unkeyed(),
                     forget_class: None,
                 };
                 let Some(read) = self.params(&types, spec, scope, problems) else {
@@ -266,7 +266,27 @@ impl<'a> Expansion<'a> {
                 problems.push(Problem::new(message, spec.name.span).help(help));
             }
         }
+        self.check_inputs(id, &inputs, problems);
         self.nodes[id].node.inputs = inputs;
+    }
+
+    /// What the stage itself says of its inputs beside its params.
+    fn check_inputs(&self, id: NodeId, inputs: &BTreeMap<String, PortInputs>, problems: &mut Problems) {
+        let Cell { node, spec, .. } = &self.nodes[id];
+        // Wrong params have been told, and are no ground to judge by.
+        let Work::Builtin { def, params, .. } = &node.work else { return };
+        let Some(types) = self.types.get(def.name).filter(|_| !params.is_null()) else { return };
+        let connected: Vec<&str> = inputs.keys().map(String::as_str).collect();
+        for (name, message) in (def.check_inputs)(params, &connected) {
+            let (message, help) = types.wrong(name, &message);
+            let param = spec.with.as_ref().and_then(|with| with.get(name));
+            let input = || spec.inputs.iter().find(|(key, _)| key.text == name).map(|(key, _)| key.span);
+            let problem = match param {
+                Some(param) => param.problem(message),
+                None => Problem::new(message, input().unwrap_or(spec.name.span)),
+            };
+            problems.push(problem.maybe_help(help));
+        }
     }
 
     /// The nodes that a reference means, seen from node `id`: axes that both have are matched by name; what is left

@@ -115,10 +115,10 @@ pub fn action(node: &GraphNode, inputs: &GivenInputs, sources: &[Found]) -> Resu
     let inputs = ports.collect();
     let sources = sources.iter().map(|found| (found.name.clone(), found.digest)).collect();
     let action = match &node.work {
-        Work::Builtin { def, params, path_params, .. } => {
+        Work::Builtin { def, params, unkeyed_params, .. } => {
             let mut keyed = params.clone();
             if let Some(map) = keyed.as_object_mut() {
-                map.retain(|name, _| !path_params.contains(name));
+                map.retain(|name, _| !unkeyed_params.contains(name));
             }
             let tools = def.toolchain.iter().map(|tool| tool.fingerprint());
             Action {

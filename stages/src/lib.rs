@@ -27,6 +27,11 @@ pub use stage::{
 pub const BUILTINS: &[StageDef] = &[
     StageDef::of::<data::glyphs::Glyphs>(),
     StageDef::of::<data::mnist::Mnist>(),
+    StageDef::of::<data::fashion_mnist::FashionMnist>(),
+    StageDef::of::<data::kuzushiji_mnist::KuzushijiMnist>(),
+    StageDef::of::<data::cifar10::Cifar10>(),
+    StageDef::of::<data::cifar100::Cifar100>(),
+    StageDef::of::<data::download::Download>(),
     StageDef::of::<data::image_folder::ImageFolder>(),
     StageDef::of::<data::import::Import>(),
     StageDef::of::<data::split::Split>(),

@@ -242,6 +242,7 @@ fn a_device_that_is_not_there_is_refused() {
         inputs: BTreeMap::new(),
         sources: BTreeMap::new(),
         folder: tempfile::tempdir().expect("a temporary folder").keep(),
+        kept: std::path::PathBuf::new(),
         device: "cuda:99".to_owned(),
         threads: 1,
         log: std::path::PathBuf::new(),

@@ -244,6 +244,7 @@ fn run(
         inputs,
         sources,
         folder: folder.join("run"),
+        kept: folder.join("kept"),
         device: "cpu".to_owned(),
         threads: 1,
         log: folder.join("log"),

@@ -101,6 +101,7 @@ impl Bench {
             inputs: inputs.into_iter().map(|(port, input)| (port.to_owned(), vec![input])).collect(),
             sources: BTreeMap::new(),
             log: folder.join("log"),
+            kept: folder.join("kept"),
             folder,
             device: "cpu".to_owned(),
             threads: 1,
