@@ -391,8 +391,7 @@ fn plans<'a>(original: &'a Network, random: &'a Tensor, all_params: &'a [pru::Pa
 }
 
 fn trainable_names(part: Part) -> Vec<String> {
-    let trainable = |role| matches!(role, Role::Weight { .. } | Role::Bias { .. } | Role::Scale | Role::Shift);
-    let specs = architecture().tensors().into_iter().filter(|spec| trainable(spec.role));
+    let specs = architecture().tensors().into_iter().filter(|spec| spec.role.is_trained());
     let in_part = |name: &String| match part {
         Part::All => true,
         Part::Classifier => name.starts_with("classifier."),
