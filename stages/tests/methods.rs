@@ -9,7 +9,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use bench::{Bench, artifact, changed, data, file, is_classifier, is_statistic, merged, stripes, training, unlearned};
+use bench::{
+    Bench, CLASSES, artifact, changed, data, file, is_classifier, is_statistic, merged, stripes, training, unlearned,
+};
 use pru_flow_stages::StageError;
 use pru_flow_stages::dataset::{Dataset, Pixels};
 use pru_flow_stages::io::{Attempt, Input, StageEvent, StageIo};
@@ -167,6 +169,81 @@ fn a_model_file_names_its_architecture_and_is_float64_only_when_asked() {
         assert_eq!(format!("{:?}", state.tensors["conv1.1.num_batches_tracked"].dtype), "I64");
         let expected = [("architecture", "all_cnn"), ("channels", "1"), ("classes", "3"), ("width", "0.05")];
         assert!(state.metadata.iter().map(|(key, value)| (key.as_str(), value.as_str())).eq(expected));
+    }
+}
+
+// ------------------------------------------------------------------------------------------ other networks
+
+/// Small ones, and names of their classifiers; the transformer sees 20x20 of what 28x28 is resized to.
+fn networks() -> [(Value, &'static str); 3] {
+    let vit = json!({"image_size": 20, "patch": 5, "layers": 1, "heads": 2, "dim": 16, "mlp": 32});
+    [
+        (json!({"name": "resnet18", "width": 0.0625, "classes": CLASSES}), "fc."),
+        (json!({"name": "resnet50", "width": 0.03125, "classes": CLASSES}), "fc."),
+        (json!({"name": "vit_b_16", "vit": vit, "classes": CLASSES}), "heads.head."),
+    ]
+}
+
+#[test]
+fn every_network_goes_through_training_unlearning_evaluation_and_relearning() {
+    let (bench, dataset) = (Bench::new(), stripes(30, 1));
+    let all = |port| (port, data(bench.path(), &dataset, |_| true));
+    for (model, classifier) in networks() {
+        let augment = json!({"augment": {"random_resized_crop": true, "flip": true}, "epochs": 1, "batch_size": 16});
+        let params = merged(augment.clone(), json!({"model": model, "optimizer": {"lr": 0.01, "weight_decay": 0}}));
+        let train = |params: &Value| bench.run("train/original", params.clone(), vec![all("data")]).expect("works");
+        let original = train(&params)["model"].clone();
+        assert!(original == train(&params)["model"], "{model}: two runs gave different bytes");
+        assert!(
+            original != train(&merged(params, json!({"augment": {}})))["model"],
+            "{model}: augmentation does nothing"
+        );
+
+        let network = |bytes: &[u8]| ("model", file(bench.path(), bytes));
+        let only = ("data", data(bench.path(), &dataset, |class| class == 0));
+        let forget = merged(augment.clone(), json!({"forget_class": 0}));
+        let outputs = bench.run("unlearn/pru", forget.clone(), vec![network(&original), only]).expect("works");
+        let read = |bytes: &[u8]| StateDict::from_bytes(bytes).expect("a model");
+        let changed = changed(&read(&original), &read(&outputs["model"]));
+        assert!(changed.len() > 10 && !changed.iter().any(|name| name.starts_with(classifier)), "{changed:?}");
+
+        let rest = ("data", data(bench.path(), &dataset, |class| class != 0));
+        let inputs = vec![network(&outputs["model"]), rest, all("test")];
+        let relearned = bench.run("relearn", forget.clone(), inputs).expect("works");
+        let curve: Value = serde_json::from_slice(&relearned["curve"]).expect("JSON");
+        let inputs = vec![network(&relearned["model"]), all("data")];
+        let metrics = bench.run("evaluate", json!({"forget_class": 0}), inputs).expect("works");
+        let metrics: Value = serde_json::from_slice(&metrics["metrics"]).expect("JSON");
+        // Relearning looks at the test data as evaluation does.
+        assert_eq!(metrics["overall"], curve["epochs"][1]["overall"], "{model}");
+        assert_eq!(metrics["n"], json!([30, 30, 30]));
+    }
+}
+
+#[test]
+fn training_begins_with_given_weights_of_the_same_network_only() {
+    let (bench, dataset) = (Bench::new(), stripes(6, 1));
+    let (model, _) = &networks()[2];
+    let params = |lr: f64, seed: u64| {
+        let optimizer = json!({"lr": lr, "weight_decay": 0});
+        json!({"model": model, "epochs": 1, "batch_size": 16, "optimizer": optimizer, "seed": seed})
+    };
+    let all = || ("data", data(bench.path(), &dataset, |_| true));
+    let given = bench.run("train/original", params(0.01, 1), vec![all()]).expect("works")["model"].clone();
+    for (stage, forget) in [("train/original", json!({})), ("unlearn/retrain", json!({"forget_class": 1}))] {
+        let seen = ("data", data(bench.path(), &dataset, |class| forget["forget_class"] != json!(class)));
+        let run = |params: Value, start: &[u8]| {
+            let start = ("start", file(bench.path(), start));
+            bench.run(stage, merged(params, forget.clone()), vec![seen.clone(), start])
+        };
+        // A step too small to be seen leaves the weights, which no seed draws.
+        let kept = run(params(1e-30, 2), &given).expect("works")["model"].clone();
+        assert!(kept == given, "{stage}");
+        let other = merged(params(0.01, 2), json!({"model": {"width": 0.05, "classes": CLASSES}}));
+        let problem = run(other, &given).expect_err("another network").to_string();
+        let said = "start: this is vit_b_16 with 1 channel(s), 1 layers, 2 heads, dim 16, mlp 32, patch 5, images of 20x20 \
+                    and 3 classes; `model` and the images say AllCNN with 1 channel(s), 4 and 9 filters and 3 classes";
+        assert_eq!(problem, said);
     }
 }
 

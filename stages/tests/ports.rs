@@ -10,7 +10,7 @@ use pru_flow_stages::io::{Attempt, Input, InputFile, StageIo};
 use pru_flow_stages::model::architecture::{Architecture, ModelParams};
 use pru_flow_stages::model::init;
 use pru_flow_stages::model::state::StateDict;
-use pru_flow_stages::{Sees, StageError, find};
+use pru_flow_stages::{Arity, Sees, StageError, find};
 use safetensors::tensor::Dtype;
 use serde_json::json;
 
@@ -40,10 +40,13 @@ const DATA_PORTS: &[(&str, &[(&str, Sees)])] = &[
 fn each_method_declares_what_data_it_may_see() {
     for &(stage, expected) in DATA_PORTS {
         let def = find(stage).unwrap_or_else(|| panic!("no stage {stage}"));
-        let ports: Vec<_> = def.inputs.iter().filter(|p| p.name != "model").map(|p| (p.name, p.sees)).collect();
+        let is_network = |name: &str| ["model", "start"].contains(&name);
+        let ports: Vec<_> = def.inputs.iter().filter(|p| !is_network(p.name)).map(|p| (p.name, p.sees)).collect();
         assert_eq!(ports, expected, "{stage}");
+        let networks: Vec<_> =
+            def.inputs.iter().filter(|p| is_network(p.name)).map(|p| (p.name, p.arity == Arity::Optional)).collect();
         let from_scratch = ["train/original", "unlearn/retrain"].contains(&stage);
-        assert_eq!(def.inputs.iter().any(|port| port.name == "model"), !from_scratch, "{stage}");
+        assert_eq!(networks, [if from_scratch { ("start", true) } else { ("model", false) }], "{stage}");
     }
 }
 

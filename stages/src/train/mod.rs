@@ -8,11 +8,15 @@ pub mod original;
 pub mod params;
 
 #[cfg(feature = "torch")]
+pub mod augment;
+#[cfg(feature = "torch")]
 pub mod fit;
 #[cfg(feature = "torch")]
 pub mod images;
 #[cfg(feature = "torch")]
 pub mod loss;
+#[cfg(feature = "torch")]
+pub mod resample;
 #[cfg(feature = "torch")]
 pub mod session;
 #[cfg(feature = "torch")]

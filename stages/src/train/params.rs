@@ -112,13 +112,22 @@ pub struct Augment {
     /// Mirror left and right with probability 1/2.
     #[serde(default)]
     pub flip: bool,
+    /// Take a random part of the stored image (8 % to all of its area, width over height from 3/4 to 4/3) and resize it,
+    /// bilinear and antialiased, to the network's input: torchvision's `RandomResizedCrop` with its defaults.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub random_resized_crop: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes fields by reference")]
+const fn is_false(value: &bool) -> bool {
+    !*value
 }
 
 impl Augment {
     /// Whether images are left as they are.
     #[must_use]
     pub fn is_none(&self) -> bool {
-        self.crop_padding == 0 && !self.flip
+        self.crop_padding == 0 && !self.flip && !self.random_resized_crop
     }
 }
 
@@ -227,6 +236,9 @@ fn check_augment(augment: &Augment, problems: &mut Vec<Problem>) {
     if augment.reflect && augment.crop_padding == 0 {
         problems.push(("augment.reflect", "needs a crop_padding above 0".to_owned()));
     }
+    if augment.random_resized_crop && augment.crop_padding > 0 {
+        problems.push(("augment.random_resized_crop", "takes the place of crop_padding; give one of them".to_owned()));
+    }
 }
 
 pub(crate) fn check_normalise(normalise: Option<&Normalise>, problems: &mut Vec<Problem>) {
@@ -292,13 +304,23 @@ mod tests {
             epochs: 0,
             batch_size: 0,
             optimizer: Optimizer { lr: f64::INFINITY, momentum: 1.0, weight_decay: -1.0, nesterov: false },
-            augment: Augment { crop_padding: 0, reflect: true, flip: false },
+            augment: Augment { reflect: true, ..Augment::default() },
             ..recipe()
         };
         let fields: Vec<_> = bad.check().into_iter().map(|(field, _)| field).collect();
         let expected =
             ["epochs", "batch_size", "augment.reflect", "optimizer.lr", "optimizer.momentum", "optimizer.weight_decay"];
         assert_eq!(fields, expected);
+    }
+
+    #[test]
+    fn a_crop_is_either_padded_or_resized_and_one_left_out_is_not_written() {
+        let both = Augment { crop_padding: 4, random_resized_crop: true, ..Augment::default() };
+        let problems = Recipe { augment: both, ..recipe() }.check();
+        assert_eq!(problems[0].0, "augment.random_resized_crop");
+        let text = serde_json::to_string(&Augment::default()).unwrap();
+        assert_eq!(text, r#"{"crop_padding":0,"reflect":false,"flip":false}"#);
+        assert!(!Augment { random_resized_crop: true, ..Augment::default() }.is_none());
     }
 
     #[test]

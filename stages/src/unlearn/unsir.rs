@@ -167,6 +167,12 @@ impl Stage for Unsir {
     fn run(params: Params, io: &mut crate::io::StageIo) -> Result<(), crate::StageError> {
         let (network, retain) =
             super::open_retain(io, params.precision, params.normalise.as_ref(), params.forget_class)?;
+        if retain.view() != crate::model::view::View::AsStored {
+            // Its noise would be trained in another size than the images have.
+            return Err(crate::StageError::failed(
+                "unsir takes networks that see images in their stored size; not ViT",
+            ));
+        }
         let noise = torch::drawn_noise(&network, &retain, &params);
         torch::unlearn(&network, &retain, &noise, &params.chosen(retain.labels()), &params, io)?;
         crate::train::session::save_network(io, &network)
