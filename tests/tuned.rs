@@ -359,3 +359,53 @@ fn a_value_that_does_not_fit_fails_its_node_at_its_place_and_the_rest_goes_on() 
     bad_value("not json", "s.x", at, "the output `s` of tune is no JSON", "pru-flow get PIPELINE");
     bad_value("", "s", at, "is no JSON", "pru-flow get PIPELINE");
 }
+
+/// Settings tried on two data sets, the rule applied to each, and what is run with the choice.
+const GRID: &str = r#"version: 1
+name: grid
+params: {rates: [1e-4, 0.25, 0.5]}
+stages:
+  measured:
+    command: "grep '^${matrix.set} ${matrix.lr} ' measured.txt | awk '{print \"{\\\"forget\\\": \" $3 \", \\\"retain\\\": \" $4 \"}\"}' > ${outputs.metrics}"
+    outputs: {metrics: metrics.json}
+    matrix: {set: [a, b], lr: "${params.rates}"}
+  original:
+    command: "echo '{\"forget\": 0.98, \"retain\": 0.9}' > ${outputs.metrics}"
+    outputs: {metrics: metrics.json}
+  tune:
+    uses: tune/grid
+    with: {axes: [lr]}
+    inputs: {results: measured.metrics, original: original.metrics}
+    matrix: {set: [a, b]}
+  final:
+    uses: data/glyphs
+    with: {train: 20, test: 10, noise: "${stages.tune.outputs.settings.lr}"}
+    matrix: {set: [b, a]}
+"#;
+
+#[test]
+fn the_rule_is_applied_to_ordinary_nodes_and_feeds_the_rest() {
+    let measured = "a 0.0001 0.5 0.9\na 0.25 0.001 0.8\na 0.5 0 0.1\nb 0.0001 0.005 0.9\nb 0.25 0 0.8\nb 0.5 0 0.1\n";
+    let project = Project::with_pipeline(GRID);
+    project.write("measured.txt", measured);
+    let first = run(&project, &[]);
+    assert_eq!(executed(&first).len(), 6 + 1 + 2 + 2);
+    let noise = |set: &str| {
+        let explained = project.pru_flow(&["explain", "pipeline.yaml", &format!("final[set={set}]"), "--json"]);
+        let object: Value = serde_json::from_str(&explained.expect_code(0).stdout).expect("one object");
+        object["chain"][0]["values"][0]["value"].clone()
+    };
+    assert_eq!((noise("a"), noise("b")), (0.25.into(), 0.0001.into()));
+    let tried = project.pru_flow(&["get", "pipeline.yaml", "tune[set=a]:tried", "--to", "-"]).stdout;
+    assert!(tried.contains("|   0.25 |   0.10 |  80.00 | chosen |"), "{tried}");
+    // Measured anew, another one is chosen for one data set: only what reads that runs again.
+    project.write("measured.txt", measured.replace("b 0.5 0 0.1", "b 0.5 0 0.95"));
+    let again: Vec<String> =
+        executed(&run(&project, &[])).into_iter().filter(|name| !name.starts_with("measured")).collect();
+    assert_eq!(again, ["final[set=b]", "tune[set=b]"]);
+    assert_eq!((noise("a"), noise("b")), (0.25.into(), 0.5.into()));
+    // A setting more, which is not chosen: the rule is applied anew, and nothing else runs.
+    project.write("measured.txt", measured.replace("b 0.5 0 0.1", "b 0.5 0 0.95") + "a 2 0 0.2\nb 2 0 0.2\n");
+    let more = executed(&run(&project, &["--set", "rates=[1e-4, 0.25, 0.5, 2]"]));
+    assert!(!more.iter().any(|name| name.starts_with("final")) && more.contains(&"tune[set=a]".to_owned()), "{more:?}");
+}

@@ -15,6 +15,7 @@ pub mod rng;
 pub mod stage;
 pub mod tables;
 pub mod train;
+pub mod tune;
 pub mod unlearn;
 
 pub use stage::{
@@ -40,6 +41,7 @@ pub const BUILTINS: &[StageDef] = &[
     StageDef::of::<evaluate::Evaluate>(),
     StageDef::of::<tables::accuracy::Accuracy>(),
     StageDef::of::<tables::relearn::Relearn>(),
+    StageDef::of::<tune::grid::Grid>(),
 ];
 
 /// Looks a stage up by the name that `uses:` takes.

@@ -7,3 +7,4 @@ mod import;
 mod mnist;
 mod split;
 mod tables;
+mod tune;
