@@ -43,11 +43,16 @@ impl ParamTypes {
     }
 
     /// Reads the params of the stage `stage`: `with` as written, and `json`, the same with its paths resolved. Gives
-    /// them with their defaults filled in, or tells in `problems` all that is wrong with them.
+    /// them with their defaults filled in, or tells in `problems` all that is wrong with them. While some are awaited,
+    /// the others are held against their types, and there is nothing to give yet.
     pub fn read(&self, stage: &str, with: &Node, mut json: Json, problems: &mut Problems) -> Option<Json> {
         let mut check = Check { types: self, stage, problems: Problems::default() };
         let Value::Map(entries) = &with.value else { return None };
         check.object(with, &self.schema, "");
+        if with.holds_awaited() {
+            problems.extend(check.problems);
+            return None;
+        }
         let mut ok = check.problems.is_empty() && !with.holds_wrong();
         // What the stage itself checks is told in the same pass, for the fields that are right.
         if !ok && let Some(map) = json.as_object_mut() {
@@ -201,7 +206,7 @@ struct Check<'a> {
 impl Check<'_> {
     /// Whether a value fits `schema`; what does not is told.
     fn value(&mut self, node: &Node, schema: &Json, path: &str) -> bool {
-        if node.value == Value::Wrong {
+        if matches!(node.value, Value::Wrong | Value::Awaited) {
             return true;
         }
         let before = self.problems.iter().count();

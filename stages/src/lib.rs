@@ -16,6 +16,7 @@ pub mod rng;
 pub mod stage;
 pub mod tables;
 pub mod train;
+pub mod tune;
 pub mod unlearn;
 
 pub use stage::{
@@ -71,6 +72,7 @@ pub const BUILTINS: &[StageDef] = &[
     StageDef::of::<measure::probe::Probe>(),
     StageDef::of::<tables::accuracy::Accuracy>(),
     StageDef::of::<tables::relearn::Relearn>(),
+    StageDef::of::<tune::grid::Grid>(),
 ];
 
 /// Looks a stage up by the name that `uses:` takes.

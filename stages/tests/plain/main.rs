@@ -11,3 +11,4 @@ mod mnist;
 mod server;
 mod split;
 mod tables;
+mod tune;
