@@ -211,6 +211,17 @@ impl<'a> StageIo<'a> {
         std::fs::write(&path, bytes).map_err(|e| StageError::io(format!("writing the output {output}"), e))
     }
 
+    /// Writes a whole output file as one line of JSON.
+    ///
+    /// # Errors
+    /// When writing fails.
+    pub fn write_json(&self, output: &str, content: &impl Serialize) -> Result<(), StageError> {
+        let mut json =
+            serde_json::to_vec(content).map_err(|e| StageError::failed(format!("writing the output {output}: {e}")))?;
+        json.push(b'\n');
+        self.write(output, &json)
+    }
+
     /// Writes one member of an output folder.
     ///
     /// # Errors

@@ -162,16 +162,10 @@ impl Stage for Relearn {
     #[cfg(feature = "torch")]
     fn run(params: Params, io: &mut crate::io::StageIo) -> Result<(), crate::StageError> {
         use crate::train::images::Images;
-        use crate::train::session::{load_network, save_network};
+        use crate::train::session::{expect_class, load_network, save_network};
 
         let network = load_network(io, "model", params.precision, params.normalise.as_ref())?;
-        let classes = network.architecture().classes;
-        if params.forget_class >= classes {
-            let class = params.forget_class;
-            return Err(crate::StageError::failed(format!(
-                "forget_class is {class}; the network has {classes} classes"
-            )));
-        }
+        expect_class(&network, params.forget_class)?;
         let images = Images::load(io, "data", &network)?;
         images.expect_without(params.forget_class)?;
         let test = Images::load(io, "test", &network)?;
@@ -181,9 +175,7 @@ impl Stage for Relearn {
             return Err(crate::StageError::failed(format!("fraction {fraction} leaves none of {all} samples")));
         }
         let (curve, _) = torch::relearn(&network, &images.select(&rows), &test, &params, io)?;
-        let mut json = serde_json::to_vec(&curve).map_err(|e| crate::StageError::failed(e.to_string()))?;
-        json.push(b'\n');
-        io.write("curve", &json)?;
+        io.write_json("curve", &curve)?;
         save_network(io, &network)
     }
 }

@@ -182,6 +182,14 @@ impl Architecture {
         all
     }
 
+    /// The names of the classifier's weight, [classes, embedding], and bias, [classes].
+    #[must_use]
+    pub fn classifier(&self) -> [&'static str; 2] {
+        match self.name {
+            Name::AllCnn => ["classifier.0.weight", "classifier.0.bias"],
+        }
+    }
+
     /// The entries of a model file's `__metadata__`.
     #[must_use]
     pub fn metadata(&self) -> BTreeMap<String, String> {
@@ -256,6 +264,14 @@ mod tests {
         assert_eq!(convolutions, expected);
         assert_eq!(text.last().map(String::as_str), Some("classifier.0.bias [10]"));
         assert_eq!(text.len(), 8 * 6 + 2);
+    }
+
+    #[test]
+    fn the_classifier_has_a_row_and_a_bias_a_class() {
+        let architecture = all_cnn(0.125, 1);
+        let tensors = architecture.tensors();
+        let shape = |name: &str| tensors.iter().find(|t| t.name == name).map(|t| t.shape.clone());
+        assert_eq!(architecture.classifier().map(shape), [Some(vec![10, 24]), Some(vec![10])]);
     }
 
     #[test]

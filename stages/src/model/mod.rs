@@ -2,6 +2,7 @@
 //! ([`init`]), `model/import`, and, with libtorch, the network that computes ([`network`]).
 
 pub mod architecture;
+pub mod combine;
 pub mod import;
 pub mod init;
 pub mod state;

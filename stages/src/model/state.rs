@@ -20,6 +20,20 @@ pub struct RawTensor {
     pub bytes: Vec<u8>,
 }
 
+impl RawTensor {
+    /// The values in float64; none when the type is neither F32, F64 nor I64.
+    #[must_use]
+    pub fn values(&self) -> Option<Vec<f64>> {
+        let values = match self.dtype {
+            Dtype::F32 => self.bytes.as_chunks().0.iter().map(|b| f64::from(f32::from_le_bytes(*b))).collect(),
+            Dtype::F64 => self.bytes.as_chunks().0.iter().map(|b| f64::from_le_bytes(*b)).collect(),
+            Dtype::I64 => self.bytes.as_chunks().0.iter().map(|b| i64::from_le_bytes(*b) as f64).collect(),
+            _ => return None,
+        };
+        Some(values)
+    }
+}
+
 /// Named tensors and the file's `__metadata__`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct StateDict {
