@@ -3,6 +3,8 @@
 //! Always in eval mode, without augmentation, in the precision of the stored weights and without the rounding of
 //! tf32 and bf16.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -41,6 +43,9 @@ pub struct Metrics {
     pub n: Vec<u64>,
     /// Counts: a row for each true class, a column for each predicted one.
     pub confusion: Vec<Vec<u64>>,
+    /// The metadata of the network's checkpoint: `architecture`, `width` and so on; empty where there is no network.
+    #[serde(default)]
+    pub model: BTreeMap<String, String>,
 }
 
 impl Metrics {
@@ -62,6 +67,7 @@ impl Metrics {
             per_class: (0..n.len()).map(|class| accuracy(&|c| c == class)).collect(),
             n,
             confusion,
+            model: BTreeMap::new(),
         }
     }
 }
@@ -70,13 +76,13 @@ impl Stage for Evaluate {
     type Params = Params;
 
     const NAME: &'static str = "evaluate";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const SUMMARY: &'static str = "Measures accuracy on the forget class, the remaining classes and overall.";
     const TOOLCHAIN: &'static [Tool] = &[Tool::Libtorch];
     const INPUTS: &'static [Port] =
         &[Port::one("model", "the network"), Port::data("data", Sees::Both, "the data to measure on")];
     const OUTPUTS: &'static [OutputPort] =
-        &[OutputPort::file("metrics", "metrics.json", "accuracies, counts, confusion matrix")];
+        &[OutputPort::file("metrics", "metrics.json", "accuracies, counts, confusion matrix, network")];
 
     fn check(params: &Params) -> Vec<Problem> {
         let mut problems = Vec::new();
@@ -95,8 +101,8 @@ impl Stage for Evaluate {
             crate::train::session::expect_class(&network, class)?;
         }
         let images = crate::train::images::Images::load(io, "data", &network)?;
-        let metrics = Metrics::of(torch::confusion(&network, &images, io)?, params.forget_class);
-        io.write_json("metrics", &metrics)
+        let counted = Metrics::of(torch::confusion(&network, &images, io)?, params.forget_class);
+        io.write_json("metrics", &Metrics { model: network.architecture().metadata(), ..counted })
     }
 }
 

@@ -73,6 +73,7 @@ pub const BUILTINS: &[StageDef] = &[
     StageDef::of::<tables::accuracy::Accuracy>(),
     StageDef::of::<tables::relearn::Relearn>(),
     StageDef::of::<tune::grid::Grid>(),
+    StageDef::of::<tables::differences::Differences>(),
 ];
 
 /// Looks a stage up by the name that `uses:` takes.

@@ -95,6 +95,11 @@ fn retraining_never_names_the_class_it_did_not_see_and_training_learns_it() {
     assert_eq!(retrained["forget"], json!(0.0), "{retrained}");
     assert!(retrained["retain"].as_f64() > Some(0.9), "{retrained}");
     assert_eq!(retrained["n"], json!([30, 30, 30]));
+    // The tables ask which network it was.
+    assert_eq!(
+        retrained["model"],
+        json!({"architecture": "all_cnn", "channels": "1", "classes": "3", "width": "0.05"})
+    );
     assert_eq!(history.lines().count(), 11);
     assert!(history.starts_with("epoch,loss,accuracy\n1,"));
 }
@@ -116,6 +121,7 @@ fn relearning_gives_a_point_before_and_after_each_epoch() {
     let epochs = curve["epochs"].as_array().expect("an array");
     assert_eq!(epochs.iter().map(|e| e["epoch"].as_u64().expect("a number")).collect::<Vec<_>>(), [0, 2, 3]);
     assert_eq!((&curve["forget_class"], &epochs[0]["loss"]), (&json!(2), &Value::Null));
+    assert_eq!((&curve["model"]["width"], &curve["test_samples"]), (&json!("0.05"), &json!(dataset.len())));
     assert!(epochs[1]["loss"].is_f64() && epochs[0]["overall"].as_f64() > Some(0.5));
     let progress: Vec<_> = events.iter().filter(|e| matches!(e, StageEvent::Progress(_))).collect();
     assert_eq!(progress.len(), 3);

@@ -77,6 +77,13 @@ impl Setup {
         self
     }
 
+    /// Connects an artifact that is planned and not there.
+    pub fn planned(mut self, port: &str, coordinates: &[(&str, &str)]) -> Self {
+        let coordinates = coordinates.iter().map(|(axis, value)| ((*axis).to_owned(), (*value).to_owned())).collect();
+        self.inputs.entry(port.to_owned()).or_default().push(Input { coordinates, files: Vec::new() });
+        self
+    }
+
     /// Runs the stage as the engine does: params normalised and checked, sources taken from their candidates.
     pub fn run(self) -> Result<Done, String> {
         let def = pru_flow_stages::find(self.stage).expect("the stage is built in");

@@ -2,12 +2,14 @@
 
 mod attempt;
 mod cifar;
+mod differences;
 mod download;
 mod glyphs;
 mod idx_sets;
 mod image_folder;
 mod import;
 mod mnist;
+mod paper_tables;
 mod server;
 mod split;
 mod tables;
