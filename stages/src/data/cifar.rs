@@ -61,9 +61,9 @@ impl Cifar {
     /// Reads all files, writes `train`, `test` and `facts`.
     pub(super) fn run(&self, io: &StageIo) -> Result<(), StageError> {
         let given = if io.inputs(given::FILES.name).is_empty() {
-            self.from_path(io.source("path")?)?
+            self.read_path(io.source("path")?)?
         } else {
-            self.from_input(io)?
+            self.read_input(io)?
         };
         let Given { mut files, archive } = given;
         let within = archive.as_ref().is_some_and(|archive| archive.official);
@@ -92,9 +92,9 @@ impl Cifar {
         write_train_and_test(io, &train, &test)
     }
 
-    fn from_path(&self, path: &Path) -> Result<Given, StageError> {
+    fn read_path(&self, path: &Path) -> Result<Given, StageError> {
         if !path.is_dir() {
-            return self.from_archive(&given::read(path)?);
+            return self.read_archive(&given::read(path)?);
         }
         let mut files = BTreeMap::new();
         for content in self.archive().holds {
@@ -107,10 +107,10 @@ impl Cifar {
         Ok(Given { files, archive: None })
     }
 
-    fn from_input(&self, io: &StageIo) -> Result<Given, StageError> {
+    fn read_input(&self, io: &StageIo) -> Result<Given, StageError> {
         let archive = [self.archive().name.to_owned()];
         if let Some(archive) = given::named(io, &archive)? {
-            return self.from_archive(&archive);
+            return self.read_archive(&archive);
         }
         let mut files = BTreeMap::new();
         for content in self.archive().holds {
@@ -122,7 +122,7 @@ impl Cifar {
         Ok(Given { files, archive: None })
     }
 
-    fn from_archive(&self, given: &GivenFile) -> Result<Given, StageError> {
+    fn read_archive(&self, given: &GivenFile) -> Result<Given, StageError> {
         let content = |names: &[&str]| {
             self.archive().holds.iter().map(|content| content.name).find(|name| names.last() == Some(name))
         };
