@@ -78,8 +78,14 @@ impl ParamTypes {
                 return None;
             }
         };
+        let all_right = ok;
         for (field, message) in (self.def.check)(&params) {
             ok = false;
+            // That a field is missing may be because it, or one in its place, is wrong and was taken out above.
+            let written = json.get(field.split(['.', '[']).next().unwrap_or(field)).is_some();
+            if !all_right && !written {
+                continue;
+            }
             let (message, help) = self.wrong(field, &message);
             problems.push(with.nearest(field).problem(message).maybe_help(help));
         }

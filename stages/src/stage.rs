@@ -327,6 +327,9 @@ impl StageError {
     }
 }
 
+/// What a stage's own checks find, as (param or input, what is wrong).
+pub type FieldProblems = Vec<(&'static str, String)>;
+
 /// A stage with its types erased: one row of [`crate::BUILTINS`].
 #[derive(Clone, Copy)]
 pub struct StageDef {
@@ -347,9 +350,9 @@ pub struct StageDef {
     /// Reads params, fills in defaults and writes them again, so that omitted and default are one.
     pub normalise: fn(&serde_json::Value) -> Result<serde_json::Value, ParamError>,
     /// See [`Stage::check`]; takes normalised params, as do the rest.
-    pub check: fn(&serde_json::Value) -> Vec<(&'static str, String)>,
+    pub check: fn(&serde_json::Value) -> FieldProblems,
     /// See [`Stage::check_inputs`].
-    pub check_inputs: fn(&serde_json::Value, &[&str]) -> Vec<(&'static str, String)>,
+    pub check_inputs: fn(&serde_json::Value, &[&str]) -> FieldProblems,
     /// See [`Stage::sources`].
     pub sources: fn(&serde_json::Value) -> Vec<Source>,
     /// See [`Stage::resources`].

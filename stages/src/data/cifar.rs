@@ -61,9 +61,9 @@ impl Cifar {
     /// Reads all files, writes `train`, `test` and `facts`.
     pub(super) fn run(&self, io: &StageIo) -> Result<(), StageError> {
         let given = if io.inputs(given::FILES.name).is_empty() {
-            self.from_path(io.source("path")?)?
+            self.read_path(io.source("path")?)?
         } else {
-            self.from_input(io)?
+            self.read_input(io)?
         };
         let Given { mut files, archive } = given;
         let within = archive.as_ref().is_some_and(|archive| archive.official);
@@ -92,9 +92,9 @@ impl Cifar {
         write_train_and_test(io, &train, &test)
     }
 
-    fn from_path(&self, path: &Path) -> Result<Given, StageError> {
+    fn read_path(&self, path: &Path) -> Result<Given, StageError> {
         if !path.is_dir() {
-            return self.from_archive(&given::read(path)?);
+            return self.read_archive(&given::read(path)?);
         }
         let mut files = BTreeMap::new();
         for content in self.archive().holds {
@@ -107,10 +107,10 @@ impl Cifar {
         Ok(Given { files, archive: None })
     }
 
-    fn from_input(&self, io: &StageIo) -> Result<Given, StageError> {
+    fn read_input(&self, io: &StageIo) -> Result<Given, StageError> {
         let archive = [self.archive().name.to_owned()];
         if let Some(archive) = given::named(io, &archive)? {
-            return self.from_archive(&archive);
+            return self.read_archive(&archive);
         }
         let mut files = BTreeMap::new();
         for content in self.archive().holds {
@@ -122,7 +122,7 @@ impl Cifar {
         Ok(Given { files, archive: None })
     }
 
-    fn from_archive(&self, given: &GivenFile) -> Result<Given, StageError> {
+    fn read_archive(&self, given: &GivenFile) -> Result<Given, StageError> {
         let content = |names: &[&str]| {
             self.archive().holds.iter().map(|content| content.name).find(|name| names.last() == Some(name))
         };
@@ -198,5 +198,66 @@ struct Part {
 impl Part {
     fn into_dataset(self) -> Dataset {
         in_file_order([self.labels.len(), 3, SIDE, SIDE], Pixels::U8(self.pixels), self.labels)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::official::{CIFAR100, Content, Stated};
+    use super::*;
+
+    fn stated(bytes: &[u8]) -> Stated {
+        Stated { hex: Box::leak(given::md5(&[bytes]).into_boxed_str()), by: "this test", verified: false }
+    }
+
+    fn tar(files: &[(&str, &[u8])]) -> Vec<u8> {
+        let mut builder = tar::Builder::new(Vec::new());
+        for (name, bytes) in files {
+            let mut header = tar::Header::new_gnu();
+            header.set_size(bytes.len() as u64);
+            builder.append_data(&mut header, name, *bytes).unwrap();
+        }
+        builder.into_inner().unwrap()
+    }
+
+    /// The facts of `archive` where `official` is the official archive, of which `train` and `test` are the content.
+    fn facts(official: &[u8], train: Option<&[u8]>, test: Option<&[u8]>, archive: &[u8]) -> Facts {
+        let content = |name, bytes: Option<&[u8]>| Content { name, md5: bytes.map(stated) };
+        let holds = vec![content("train.bin", train), content("test.bin", test)].leak();
+        let file = OfficialFile { md5: stated(official), holds, ..CIFAR100.files[0] };
+        let set = Box::leak(Box::new(OfficialSet { files: vec![file].leak(), ..CIFAR100 }));
+        let cifar = Cifar { official: set, folder: "x", labels: &[("label", 10)], require_official: false };
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("archive");
+        std::fs::write(&path, archive).unwrap();
+        let attempt = crate::io::Attempt {
+            stage: "data/cifar100".to_owned(),
+            params: serde_json::Value::Null,
+            inputs: BTreeMap::new(),
+            sources: BTreeMap::from([("path".to_owned(), path)]),
+            folder: folder.path().join("run"),
+            kept: folder.path().join("kept"),
+            device: "cpu".to_owned(),
+            threads: 1,
+            log: folder.path().join("log"),
+        };
+        let io = StageIo::new(&attempt, std::sync::Arc::default(), |_| ()).unwrap();
+        cifar.run(&io).unwrap();
+        serde_json::from_slice(&std::fs::read(folder.path().join("run/out/facts")).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn images_are_official_by_the_archive_or_by_every_file_in_it() {
+        let (train, test) = (vec![1; 1 + IMAGE_BYTES], vec![2; 1 + IMAGE_BYTES]);
+        let archive = tar(&[("a/train.bin", &train), ("a/test.bin", &test)]);
+        let anew = tar(&[("b/test.bin", &test), ("b/train.bin", &train)]);
+        let judge = |official: &[u8], train: Option<&[u8]>, test: Option<&[u8]>, archive: &[u8]| {
+            let facts = facts(official, train, test, archive);
+            (facts.official, facts.files.iter().map(|file| file.official).collect::<Vec<_>>())
+        };
+        assert_eq!(judge(&archive, None, None, &archive), (true, vec![true, true, true]));
+        assert_eq!(judge(&archive, Some(&train), Some(&test), &anew), (true, vec![false, true, true]));
+        assert_eq!(judge(&archive, Some(&train), Some(&train), &anew), (false, vec![false, true, false]));
+        assert_eq!(judge(&archive, None, Some(&test), &anew), (false, vec![false, false, true]));
     }
 }

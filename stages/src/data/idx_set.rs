@@ -155,3 +155,116 @@ impl IdxSet {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::super::official::{Content, OfficialFile, Stated};
+    use super::*;
+    use crate::io::Attempt;
+
+    /// Four plain files of one 1 x 1 image each, and their gzipped form.
+    fn files() -> Vec<[Vec<u8>; 2]> {
+        let plain = [
+            vec![0, 0, 8, 3, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 1, 77],
+            vec![0, 0, 8, 1, 0, 0, 0, 1, 2],
+            vec![0, 0, 8, 3, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 1, 78],
+            vec![0, 0, 8, 1, 0, 0, 0, 1, 3],
+        ];
+        let gzip = |bytes: &Vec<u8>| {
+            let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+            std::io::Write::write_all(&mut encoder, bytes).unwrap();
+            encoder.finish().unwrap()
+        };
+        plain.into_iter().map(|bytes| [gzip(&bytes), bytes]).collect()
+    }
+
+    fn stated(bytes: &[u8]) -> Stated {
+        Stated { hex: Box::leak(given::md5(&[bytes]).into_boxed_str()), by: "this test", verified: false }
+    }
+
+    /// A published set of exactly those files; with the digests of the plain ones where `plain` says so.
+    fn published(plain: bool) -> &'static OfficialSet {
+        let names = super::super::official::MNIST.files;
+        let file = |(official, [zipped, content]): (&OfficialFile, [Vec<u8>; 2])| {
+            let name = official.holds[0].name;
+            let holds = vec![Content { name, md5: plain.then(|| stated(&content)) }].leak();
+            OfficialFile { bytes: zipped.len() as u64, md5: stated(&zipped), sha256: stated(&[]), holds, ..*official }
+        };
+        let files: Vec<OfficialFile> = names.iter().zip(files()).map(file).collect();
+        Box::leak(Box::new(OfficialSet { files: files.leak(), ..super::super::official::MNIST }))
+    }
+
+    fn run(official: &'static OfficialSet, require_official: bool, root: &Path) -> Result<Facts, StageError> {
+        let set = IdxSet { official, npz: None, classes: 10, size: [1, 1], otherwise: "", require_official };
+        let sources = set.sources(Some(&SourcePath(root.to_owned()))).into_iter().map(|source| {
+            let there = source.candidates.into_iter().find(|path| path.exists()).expect(&source.hint);
+            (source.name.to_owned(), there)
+        });
+        let attempt = Attempt {
+            stage: "data/mnist".to_owned(),
+            params: serde_json::Value::Null,
+            inputs: std::collections::BTreeMap::new(),
+            sources: sources.collect(),
+            folder: root.join("run"),
+            kept: root.join("kept"),
+            device: "cpu".to_owned(),
+            threads: 1,
+            log: root.join("log"),
+        };
+        let io = StageIo::new(&attempt, std::sync::Arc::default(), |_| ())?;
+        set.run(&io)?;
+        let facts = std::fs::read(root.join("run/out/facts")).unwrap();
+        Ok(serde_json::from_slice(&facts).unwrap())
+    }
+
+    /// A folder of the four files; `zipped` says which of them are gzipped.
+    fn folder(zipped: [bool; 4]) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        for ((official, [gz, plain]), zipped) in super::super::official::MNIST.files.iter().zip(files()).zip(zipped) {
+            let (name, bytes) = if zipped { (official.name, gz) } else { (official.holds[0].name, plain) };
+            std::fs::write(folder.path().join(name), bytes).unwrap();
+        }
+        folder
+    }
+
+    #[test]
+    fn a_file_is_official_by_the_digest_of_the_archive_or_of_what_is_in_it() {
+        let judge = |plain_known: bool, zipped: [bool; 4]| {
+            let facts = run(published(plain_known), false, folder(zipped).path()).unwrap();
+            assert_eq!(facts.official, facts.files.iter().all(|file| file.official));
+            let plain_md5 = |file: &[Vec<u8>; 2]| format!("md5:{}", given::md5(&[&file[1]]));
+            assert!(facts.files.iter().map(|file| file.digest.clone()).eq(files().iter().map(plain_md5)));
+            facts.files.into_iter().map(|file| file.official).collect::<Vec<_>>()
+        };
+        assert_eq!(judge(true, [true; 4]), [true; 4]);
+        assert_eq!(judge(true, [false; 4]), [true; 4]);
+        assert_eq!(judge(false, [true; 4]), [true; 4]);
+        // Of the plain files nobody states a digest: what is not known to be official is not called so.
+        assert_eq!(judge(false, [true, false, true, false]), [true, false, true, false]);
+    }
+
+    #[test]
+    fn files_packed_anew_are_official_and_one_other_byte_is_not() {
+        let folder = folder([false; 4]);
+        let [_, content] = &files()[0];
+        let mut stored = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::none());
+        std::io::Write::write_all(&mut stored, content).unwrap();
+        let path = folder.path().join("train-images-idx3-ubyte.gz");
+        std::fs::write(&path, stored.finish().unwrap()).unwrap();
+        assert!(run(published(true), true, folder.path()).unwrap().official);
+
+        let mut other = content.clone();
+        *other.last_mut().unwrap() += 1;
+        std::fs::write(&path, other).unwrap();
+        let facts = run(published(true), false, folder.path()).unwrap();
+        let official: Vec<bool> = facts.files.iter().map(|file| file.official).collect();
+        assert_eq!((facts.official, official), (false, vec![false, true, true, true]));
+        let error = run(published(true), true, folder.path()).unwrap_err().to_string();
+        assert!(error.contains("train-images-idx3-ubyte is md5:"), "{error}");
+        assert!(!error.contains("train-labels-idx1-ubyte is"), "{error}");
+        let expected = format!("md5:{} was expected (read in this test, never yet checked", given::md5(&[content]));
+        assert!(error.contains(&expected), "{error}");
+    }
+}

@@ -23,7 +23,7 @@ fn parse(bytes: &[u8], dimensions: u8, holds: &str) -> Result<ByteArray, String>
     let unreadable = |e: zip::result::ZipError| format!("not a readable npz, or cut off: {e}");
     let mut archive = ZipArchive::new(Cursor::new(bytes)).map_err(unreadable)?;
     if archive.len() != 1 {
-        let names = archive.file_names().map(|name| name.map_or_else(|_| "?".to_owned(), |name| name.into_owned()));
+        let names = archive.file_names().map(|name| name.map_or_else(|_| "?".to_owned(), std::borrow::Cow::into_owned));
         let names = names.collect::<Vec<_>>().join(", ");
         return Err(format!("the npz holds {} files ({names}); one array of {holds} was expected", archive.len()));
     }

@@ -95,7 +95,7 @@ const IDX_NAMES: [[&str; 2]; 4] = [
     ["t10k-labels-idx1-ubyte.gz", "t10k-labels-idx1-ubyte"],
 ];
 
-/// MNIST (LeCun, Cortes, Burges).
+/// MNIST.
 pub(super) const MNIST: OfficialSet = OfficialSet {
     name: "mnist",
     title: "MNIST",

@@ -28,8 +28,8 @@ fn idx((sizes, values): &(Vec<u32>, Vec<u8>)) -> Vec<u8> {
 }
 
 fn npy((sizes, values): &(Vec<u32>, Vec<u8>)) -> Vec<u8> {
-    let shape: String = sizes.iter().map(|size| format!("{size}, ")).collect();
-    let header = format!("{{'descr': '|u1', 'fortran_order': False, 'shape': ({shape}), }}\n");
+    let shape: Vec<String> = sizes.iter().map(u32::to_string).collect();
+    let header = format!("{{'descr': '|u1', 'fortran_order': False, 'shape': ({},), }}\n", shape.join(", "));
     [b"\x93NUMPY\x01\x00", &(header.len() as u16).to_le_bytes()[..], header.as_bytes(), values].concat()
 }
 

@@ -35,7 +35,7 @@ impl Reply {
         Self { status: status.to_owned(), headers: Vec::new(), body: Vec::new(), stall: false }
     }
 
-    pub fn header(mut self, name: &str, value: impl ToString) -> Self {
+    pub fn header(mut self, name: &str, value: &(impl ToString + ?Sized)) -> Self {
         self.headers.push((name.to_owned(), value.to_string()));
         self
     }
@@ -47,7 +47,7 @@ impl Reply {
 
     /// All of a file, whatever range was asked for.
     pub fn whole(file: &[u8]) -> Self {
-        Self::status("200 OK").header("Content-Length", file.len()).body(file)
+        Self::status("200 OK").header("Content-Length", &file.len()).body(file)
     }
 
     /// What was asked of a file.
@@ -62,8 +62,8 @@ impl Reply {
     pub fn part(file: &[u8], from: u64) -> Self {
         let rest = &file[from as usize..];
         Self::status("206 Partial Content")
-            .header("Content-Length", rest.len())
-            .header("Content-Range", format!("bytes {from}-{}/{}", file.len() - 1, file.len()))
+            .header("Content-Length", &rest.len())
+            .header("Content-Range", &format!("bytes {from}-{}/{}", file.len() - 1, file.len()))
             .body(rest)
     }
 

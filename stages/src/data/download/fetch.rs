@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
+use super::super::given::hex;
 use super::http::{self, Answer, Event, Timeouts};
 use crate::io::{Progress, StageIo};
 use crate::stage::StageError;
@@ -81,7 +82,7 @@ impl<'a, 'b> Fetcher<'a, 'b> {
         for turn in 0..self.mirrors.len() {
             let index = (self.preferred + turn) % self.mirrors.len();
             let url = format!("{}/{}", self.mirrors[index].trim_end_matches('/'), wanted.name);
-            match self.from_mirror(&url, wanted, partial)? {
+            match self.ask_mirror(&url, wanted, partial)? {
                 Ok(()) => {
                     self.preferred = index;
                     self.done += wanted.bytes;
@@ -96,7 +97,7 @@ impl<'a, 'b> Fetcher<'a, 'b> {
         Ok(Err(reasons))
     }
 
-    fn from_mirror(&mut self, url: &str, wanted: &Wanted, partial: &Path) -> Result<Result<(), String>, StageError> {
+    fn ask_mirror(&mut self, url: &str, wanted: &Wanted, partial: &Path) -> Result<Result<(), String>, StageError> {
         let (mut failures, mut begun_anew) = (0, false);
         let mut best = length(partial)?;
         // Whether all bytes came from this mirror in one piece: else it is not to blame for a wrong digest.
@@ -278,7 +279,7 @@ fn sha256(io: &StageIo, path: &Path) -> Result<String, StageError> {
     loop {
         io.check_cancelled()?;
         match file.read(&mut buffer).map_err(reading)? {
-            0 => return Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()),
+            0 => return Ok(hex(&hasher.finalize())),
             read => hasher.update(&buffer[..read]),
         }
     }

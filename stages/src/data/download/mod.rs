@@ -31,12 +31,12 @@ pub struct Params {
     #[serde(default)]
     pub files: Option<Vec<Demanded>>,
     /// Base URLs (http or https) that have the files under their names, tried in this order. Without it, those of the
-    /// data set: of mnist `https://ossci-datasets.s3.amazonaws.com/mnist/` and
-    /// `https://storage.googleapis.com/cvdf-datasets/mnist/`; of fashion_mnist
+    /// data set: of `mnist` `https://ossci-datasets.s3.amazonaws.com/mnist/` and
+    /// `https://storage.googleapis.com/cvdf-datasets/mnist/`; of `fashion_mnist`
     /// `http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/` and
-    /// `https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion/`; of kuzushiji_mnist
-    /// `http://codh.rois.ac.jp/kmnist/dataset/kmnist/`; of cifar10 and cifar100 `https://www.cs.toronto.edu/~kriz/` and
-    /// `https://cave.cs.toronto.edu/kriz/`. Not in the key.
+    /// `https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion/`; of `kuzushiji_mnist`
+    /// `http://codh.rois.ac.jp/kmnist/dataset/kmnist/`; of `cifar10` and `cifar100` `https://www.cs.toronto.edu/~kriz/`
+    /// and `https://cave.cs.toronto.edu/kriz/`. Not in the key.
     #[serde(default)]
     #[schemars(extend("x-unkeyed" = true))]
     pub mirrors: Option<Vec<String>>,
@@ -288,4 +288,28 @@ fn cannot(params: &Params, file: &Wanted, reasons: &[String], kept: bool) -> Str
         text.push_str("; what came so far is kept, and the next run goes on there");
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_default_mirror_is_documented() {
+        let schema = serde_json::Value::from(schemars::schema_for!(Params));
+        let doc = schema["properties"]["mirrors"]["description"].as_str().unwrap_or_default().to_owned();
+        let all = [
+            Published::Mnist,
+            Published::FashionMnist,
+            Published::KuzushijiMnist,
+            Published::Cifar10,
+            Published::Cifar100,
+        ];
+        for published in all {
+            let set = published.set();
+            assert_eq!(serde_json::to_value(published).unwrap(), set.name);
+            assert!(doc.contains(&format!("`{}`", set.name)), "{}", set.name);
+            assert!(set.mirrors.iter().all(|mirror| doc.contains(&format!("`{mirror}`"))), "{:?}", set.mirrors);
+        }
+    }
 }
