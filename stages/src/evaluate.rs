@@ -102,7 +102,8 @@ impl Stage for Evaluate {
         }
         let images = crate::train::images::Images::load(io, "data", &network)?;
         let counted = Metrics::of(torch::confusion(&network, &images, io)?, params.forget_class);
-        io.write_json("metrics", &Metrics { model: network.architecture().metadata(), ..counted })
+        let metrics = Metrics { model: network.architecture().metadata(), ..counted };
+        io.write_json("metrics", &metrics)
     }
 }
 

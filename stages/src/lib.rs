@@ -7,6 +7,7 @@
 pub mod data;
 pub mod dataset;
 pub mod evaluate;
+pub mod figures;
 pub mod io;
 pub mod measure;
 pub mod model;
@@ -74,6 +75,11 @@ pub const BUILTINS: &[StageDef] = &[
     StageDef::of::<tables::relearn::Relearn>(),
     StageDef::of::<tune::grid::Grid>(),
     StageDef::of::<tables::differences::Differences>(),
+    StageDef::of::<figures::parameter_change::ParameterChange>(),
+    StageDef::of::<figures::perception::Perception>(),
+    StageDef::of::<figures::predictions::Predictions>(),
+    StageDef::of::<figures::relearning::Relearning>(),
+    StageDef::of::<figures::trade_off::TradeOff>(),
 ];
 
 /// Looks a stage up by the name that `uses:` takes.

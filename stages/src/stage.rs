@@ -74,6 +74,8 @@ pub enum Tool {
     Libtorch,
     /// The JPEG and PNG decoder.
     ImageDecoder,
+    /// What turns SVG into pixels, with its font.
+    SvgRenderer,
 }
 
 impl Tool {
@@ -83,6 +85,7 @@ impl Tool {
         match self {
             Self::Libtorch => ("libtorch", "2.11"),
             Self::ImageDecoder => ("image and zune-jpeg", "0.25 and 0.5"),
+            Self::SvgRenderer => ("resvg and Arimo", "0.49 and 1.341"),
         }
     }
 }

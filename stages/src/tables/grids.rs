@@ -12,7 +12,7 @@ use super::slices::{self, Coordinates, describe};
 use super::statistics::mean;
 
 /// The column that `A_f` is also divided by, where there is one.
-pub(super) const ORIGINAL: &str = "original";
+pub(crate) const ORIGINAL: &str = "original";
 
 pub(super) type Section<'a> = slices::Section<'a, Measured>;
 pub(super) type Slice<'a> = slices::Slice<'a, Measured>;

@@ -44,7 +44,7 @@ impl Default for Layout {
 
 impl Layout {
     /// What is wrong with it: an axis has one role.
-    pub(super) fn check(&self, problems: &mut Vec<(&'static str, String)>) {
+    pub(crate) fn check(&self, problems: &mut Vec<(&'static str, String)>) {
         let mut taken: Vec<(&str, &str)> = vec![(&self.columns, "columns")];
         let others = std::iter::once(("layout.trials", &self.trials, "trials"))
             .chain(self.within.iter().map(|axis| ("layout.within", axis, "parts of columns")))
@@ -61,7 +61,7 @@ impl Layout {
         }
     }
 
-    pub(super) fn axes(&self) -> Axes<'_> {
+    pub(crate) fn axes(&self) -> Axes<'_> {
         Axes {
             columns: &self.columns,
             within: self.within.as_deref(),
@@ -73,18 +73,18 @@ impl Layout {
     }
 
     /// The printed name of a value.
-    pub(super) fn label<'a>(&'a self, value: &'a str) -> &'a str {
+    pub(crate) fn label<'a>(&'a self, value: &'a str) -> &'a str {
         self.labels.get(value).map_or(value, String::as_str)
     }
 
     /// The printed name of a column: `PRU`, `PRU, D_f`.
-    pub(super) fn column_name(&self, column: &Column) -> String {
+    pub(crate) fn column_name(&self, column: &Column) -> String {
         let name = self.label(&column.value);
         column.within.as_ref().map_or_else(|| name.to_owned(), |part| format!("{name}, {}", self.label(part)))
     }
 
     /// The printed names of row values: `MNIST, AllCNN`.
-    pub(super) fn row_name(&self, rows: &[(String, String)]) -> String {
+    pub(crate) fn row_name(&self, rows: &[(String, String)]) -> String {
         rows.iter().map(|(_, value)| self.label(value)).collect::<Vec<_>>().join(", ")
     }
 }

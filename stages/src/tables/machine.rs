@@ -194,12 +194,12 @@ pub(super) fn csv(document: &Document) -> Result<Vec<u8>, StageError> {
 }
 
 /// The name of an axis as a column beside columns of other names.
-pub(super) fn column_name(axis: &str, taken: &[&str]) -> String {
+pub(crate) fn column_name(axis: &str, taken: &[&str]) -> String {
     if taken.contains(&axis) { format!("axis_{axis}") } else { axis.to_owned() }
 }
 
 /// The text, with an apostrophe in front when it is no number and starts as a spreadsheet's formula does.
-fn harmless(text: &str) -> String {
+pub(crate) fn harmless(text: &str) -> String {
     let starts_formula = text.starts_with(['=', '+', '-', '@', '\t', '\r']);
     let is_number = text.parse::<f64>().is_ok_and(f64::is_finite);
     if starts_formula && !is_number { format!("'{text}") } else { text.to_owned() }

@@ -14,7 +14,7 @@ use crate::stage::StageError;
 
 /// What one run measured.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Measured {
+pub(crate) struct Measured {
     /// The class that was forgotten.
     pub forget_class: Option<u32>,
     /// The metadata of the network's checkpoint: `architecture`, `width`; empty when the run does not tell.
@@ -27,7 +27,7 @@ pub(super) struct Measured {
 
 /// A model after some epochs of relearning; parts of one, none where nothing was evaluated.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
-pub(super) struct Point {
+pub(crate) struct Point {
     pub epoch: u32,
     #[serde(deserialize_with = "present")]
     pub forget: Option<f64>,
@@ -116,7 +116,7 @@ impl Measured {
     }
 
     /// An accuracy after some epochs, 0 to 1. The quotient over the original is none of a single run.
-    pub(super) fn value(&self, epoch: u32, metric: Metric) -> Option<f64> {
+    pub(crate) fn value(&self, epoch: u32, metric: Metric) -> Option<f64> {
         let point = self.points.iter().find(|point| point.epoch == epoch)?;
         match metric {
             Metric::Forget => point.forget,
@@ -132,7 +132,19 @@ impl Measured {
 ///
 /// # Errors
 /// When nothing is connected, or an artifact is neither file; the text names its coordinates.
-pub(super) fn gather(io: &StageIo, port: &str) -> Result<Vec<Run<Measured>>, StageError> {
+pub(crate) fn gather(io: &StageIo, port: &str) -> Result<Vec<Run<Measured>>, StageError> {
+    gather_as(io, port, Measured::read)
+}
+
+/// As [`gather`], of artifacts that `read` understands.
+///
+/// # Errors
+/// When nothing is connected, or `read` refuses an artifact; the text names its coordinates.
+pub(crate) fn gather_as<T>(
+    io: &StageIo,
+    port: &str,
+    read: impl Fn(&[u8]) -> Result<T, String>,
+) -> Result<Vec<Run<T>>, StageError> {
     let inputs = io.inputs(port);
     if inputs.is_empty() {
         return Err(StageError::input(port, "no artifact is connected"));
@@ -142,7 +154,7 @@ pub(super) fn gather(io: &StageIo, port: &str) -> Result<Vec<Run<Measured>>, Sta
         if input.files.is_empty() {
             return Ok(Run { coordinates, value: None });
         }
-        let value = Measured::read(&input.read()?)
+        let value = read(&input.read()?)
             .map_err(|problem| StageError::input(format!("{port}[{}]", describe(&coordinates)), problem))?;
         Ok(Run { coordinates, value: Some(value) })
     };

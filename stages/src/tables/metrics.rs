@@ -22,7 +22,7 @@ pub enum Metric {
 
 impl Metric {
     /// Its name, as params write it and plain text prints it.
-    pub(super) const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Forget => "A_f",
             Self::Retain => "A_r",

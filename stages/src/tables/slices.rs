@@ -9,17 +9,17 @@ use super::statistics::mean;
 use crate::stage::StageError;
 
 /// Axes with their values, in order.
-pub(super) type Coordinates = Vec<(String, String)>;
+pub(crate) type Coordinates = Vec<(String, String)>;
 
 /// One artifact with the coordinates of the node that made it.
-pub(super) struct Run<T> {
+pub(crate) struct Run<T> {
     pub coordinates: Coordinates,
     /// None of a run that is planned and not there yet.
     pub value: Option<T>,
 }
 
 /// Which axis plays which part.
-pub(super) struct Axes<'a> {
+pub(crate) struct Axes<'a> {
     /// One column of the table for each of its values.
     pub columns: &'a str,
     /// Divides the columns of the runs that have it.
@@ -36,7 +36,7 @@ pub(super) struct Axes<'a> {
 
 /// A column of a section.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Column {
+pub(crate) struct Column {
     /// On the axis of the columns.
     pub value: String,
     /// On the axis that divides them; none of runs without it.
@@ -44,7 +44,7 @@ pub(super) struct Column {
 }
 
 /// Slices with the same columns, which one grid can show.
-pub(super) struct Section<'a, T> {
+pub(crate) struct Section<'a, T> {
     /// The values of the axes that play no part, where these take several.
     pub fixed: Coordinates,
     /// At least one; each knows `fixed` too.
@@ -52,7 +52,7 @@ pub(super) struct Section<'a, T> {
 }
 
 /// The runs between which means are taken.
-pub(super) struct Slice<'a, T> {
+pub(crate) struct Slice<'a, T> {
     /// Its values on the axes of the rows.
     pub rows: Coordinates,
     /// Those of the section.
@@ -70,7 +70,7 @@ pub(super) struct Slice<'a, T> {
 }
 
 /// `method=pru, class=3`.
-pub(super) fn describe(coordinates: &[(String, String)]) -> String {
+pub(crate) fn describe(coordinates: &[(String, String)]) -> String {
     coordinates.iter().map(|(axis, value)| format!("{axis}={value}")).collect::<Vec<_>>().join(", ")
 }
 
@@ -126,7 +126,7 @@ struct Parts<'a> {
 /// # Errors
 /// When no run has the axis of the columns, only some have one of the trials or averages, two share all coordinates, or
 /// one fits into no section.
-pub(super) fn sections<'a, T>(axes: &Axes, runs: &'a [Run<T>]) -> Result<Vec<Section<'a, T>>, StageError> {
+pub(crate) fn sections<'a, T>(axes: &Axes, runs: &'a [Run<T>]) -> Result<Vec<Section<'a, T>>, StageError> {
     if !has_axis(runs, axes.columns)? {
         let first = runs.first().map_or_else(String::new, |run| describe(&run.coordinates));
         let problem = format!("no artifact has a coordinate `{}` (the first has [{first}])", axes.columns);
@@ -172,7 +172,7 @@ fn parts<'a, T>(axes: &Axes<'a>, runs: &[Run<T>]) -> Result<Parts<'a>, StageErro
 }
 
 /// Axis names in the order of first appearance.
-pub(super) fn axis_names<T>(runs: &[Run<T>]) -> Vec<String> {
+pub(crate) fn axis_names<T>(runs: &[Run<T>]) -> Vec<String> {
     let mut axes: Vec<String> = Vec::new();
     for (axis, _) in runs.iter().flat_map(|run| &run.coordinates) {
         if !axes.contains(axis) {
@@ -280,7 +280,7 @@ fn slice<'a, T>(
 
 impl<T> Slice<'_, T> {
     /// The place of a column by its value on the axis of the columns.
-    pub(super) fn column(&self, value: &str) -> Option<usize> {
+    pub(crate) fn column(&self, value: &str) -> Option<usize> {
         self.columns.iter().position(|column| column.value == value)
     }
 
@@ -291,29 +291,29 @@ impl<T> Slice<'_, T> {
     }
 
     /// The run of a column, trial and member.
-    pub(super) fn run(&self, column: usize, trial: usize, member: usize) -> Option<&T> {
+    pub(crate) fn run(&self, column: usize, trial: usize, member: usize) -> Option<&T> {
         self.runs.get(&(column, trial, member)).and_then(|(_, value)| *value)
     }
 
     /// The place of that run among all that were gathered.
-    pub(super) fn index(&self, column: usize, trial: usize, member: usize) -> Option<usize> {
+    pub(crate) fn index(&self, column: usize, trial: usize, member: usize) -> Option<usize> {
         self.runs.get(&(column, trial, member)).map(|(index, _)| *index)
     }
 
     /// Whether a column has every run of a trial.
-    pub(super) fn is_complete(&self, column: usize, trial: usize) -> bool {
+    pub(crate) fn is_complete(&self, column: usize, trial: usize) -> bool {
         (0..self.members.len()).all(|member| self.run(column, trial, member).is_some())
     }
 
     /// The unweighted mean over all members of a trial; nothing when one is missing or has no value.
-    pub(super) fn in_trial(&self, column: usize, trial: usize, metric: impl Fn(&T) -> Option<f64>) -> Option<f64> {
+    pub(crate) fn in_trial(&self, column: usize, trial: usize, metric: impl Fn(&T) -> Option<f64>) -> Option<f64> {
         let values: Option<Vec<f64>> =
             (0..self.members.len()).map(|member| self.run(column, trial, member).and_then(&metric)).collect();
         mean(&values?).map(|mean| mean.value)
     }
 
     /// What a column lacks, in words; empty when it is complete.
-    pub(super) fn missing(&self, column: usize) -> Vec<String> {
+    pub(crate) fn missing(&self, column: usize) -> Vec<String> {
         self.lacking(column, |run| run.is_none())
     }
 

@@ -52,7 +52,7 @@ pub(super) fn t_975(degrees_of_freedom: usize) -> f64 {
 
 /// A mean over trials.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Mean {
+pub(crate) struct Mean {
     pub value: f64,
     /// The sample deviation; needs two trials.
     pub deviation: Option<f64>,
@@ -64,7 +64,7 @@ pub(super) struct Mean {
 
 impl Mean {
     /// In another unit.
-    pub(super) fn times(self, factor: f64) -> Self {
+    pub(crate) fn times(self, factor: f64) -> Self {
         let scaled = |value: f64| value * factor;
         Self {
             value: scaled(self.value),
@@ -76,7 +76,7 @@ impl Mean {
 }
 
 /// The mean of the trials' values and its interval: t(n-1) s / sqrt(n), with s the sample deviation.
-pub(super) fn mean(values: &[f64]) -> Option<Mean> {
+pub(crate) fn mean(values: &[f64]) -> Option<Mean> {
     if values.is_empty() {
         return None;
     }
