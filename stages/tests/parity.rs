@@ -48,7 +48,7 @@ fn training_with_frozen_batch_norm_agrees() {
 #[test]
 fn relearning_agrees() {
     let network = network("converged", Precision::F64);
-    let params = params::<relearn::Relearn>(json!({"forget_class": FORGET, "fraction": 1.0}));
+    let params = params::<relearn::Relearn>(json!({"fraction": 1.0}));
     let (retain, test) = (images(&network, |label| !is_forget(label)), images(&network, |_| true));
     let (curve, losses) = relearn::relearn(&network, &retain, &test, &params, &mut Silent).expect("relearning works");
     assert_agrees("relearn", &network, &losses);
@@ -62,9 +62,7 @@ fn relearning_agrees() {
 // ------------------------------------------------------------------------------------------ PRU
 
 fn pru_params(settings: Value) -> pru::Params {
-    let mut all = json!({"forget_class": FORGET});
-    all.as_object_mut().expect("an object").extend(settings.as_object().expect("an object").clone());
-    params::<pru::Pru>(all)
+    params::<pru::Pru>(settings)
 }
 
 fn assert_pru_agrees(case: &str, settings: Value) {
@@ -140,14 +138,14 @@ fn pru_on_half_of_the_forget_data_agrees() {
 #[test]
 fn random_label_agrees() {
     let network = network("converged", Precision::F64);
-    let params = params::<random_label::RandomLabel>(json!({"forget_class": FORGET}));
+    let params = params::<random_label::RandomLabel>(json!({}));
     let images = images(&network, is_forget);
     let losses = random_label::unlearn(&network, &images, &random_labels(), &params, &mut Silent);
     assert_agrees("random_label", &network, &losses.expect("random_label works"));
 }
 
 fn shrink_params() -> boundary_shrink::Params {
-    let settings = json!({"forget_class": FORGET, "optimizer": {"lr": 5e-4, "weight_decay": 0}});
+    let settings = json!({"optimizer": {"lr": 5e-4, "weight_decay": 0}});
     params::<boundary_shrink::BoundaryShrink>(settings)
 }
 
@@ -192,7 +190,7 @@ fn adversarial_neighbours_and_their_labels_agree() {
 #[test]
 fn bn_only_agrees() {
     let network = network("converged", Precision::F64);
-    let params = params::<bn_only::BnOnly>(json!({"forget_class": FORGET}));
+    let params = params::<bn_only::BnOnly>(json!({}));
     bn_only::unlearn(&network, &images(&network, is_forget), &params, &mut Silent).expect("bn_only works");
     assert_agrees("bn_only", &network, &[]);
 }

@@ -5,13 +5,13 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use pru_flow_stages::Stage;
 use pru_flow_stages::dataset::{Dataset, Pixels};
 use pru_flow_stages::model::architecture::{Architecture, ModelParams, Role};
 use pru_flow_stages::model::network::{Mode, Network, Part};
 use pru_flow_stages::model::state::StateDict;
 use pru_flow_stages::train::images::{Batch, Images};
 use pru_flow_stages::train::params::Precision;
+use pru_flow_stages::{Stage, StageDef};
 use safetensors::tensor::{Dtype, SafeTensors};
 use serde_json::{Value, json};
 use tch::{Device, Kind, Tensor, no_grad};
@@ -57,12 +57,21 @@ pub fn architecture() -> Architecture {
     Architecture::new(&params, 1).expect("one channel")
 }
 
-pub fn network(weights: &str, precision: Precision) -> Network {
-    tch::set_num_threads(1);
+/// A state dict of the reference, as a model of this program.
+pub fn state(weights: &str) -> StateDict {
     let bytes = std::fs::read(folder().join(format!("{weights}.safetensors"))).expect("the reference is committed");
     let mut state = StateDict::from_bytes(&bytes).expect("a safetensors file");
     state.metadata = architecture().metadata();
-    Network::from_state(weights, &state, precision, None, Device::Cpu).expect("the weights fit")
+    state
+}
+
+pub fn network(weights: &str, precision: Precision) -> Network {
+    network_of(&state(weights), precision)
+}
+
+pub fn network_of(state: &StateDict, precision: Precision) -> Network {
+    tch::set_num_threads(1);
+    Network::from_state("reference", state, precision, None, Device::Cpu).expect("the weights fit")
 }
 
 /// The training images whose label `keep` accepts, in stored order.
@@ -88,11 +97,14 @@ pub fn random_labels() -> Vec<i64> {
     integers(&read("inputs")["random_label"])
 }
 
-/// Params of a stage as a pipeline would write them, with the settings that all cases share.
+/// Params of a stage as a pipeline would write them, with the settings that all cases share as far as the stage has them.
 pub fn params<S: Stage>(settings: Value) -> S::Params {
-    let mut all = json!({"epochs": 3, "batch_size": 32, "order": "sequential", "precision": "f64"});
-    let (all_fields, more) = (all.as_object_mut().expect("an object"), settings);
-    all_fields.extend(more.as_object().expect("an object").clone());
+    let mut all =
+        json!({"forget_class": FORGET, "epochs": 3, "batch_size": 32, "order": "sequential", "precision": "f64"});
+    let fields = all.as_object_mut().expect("an object");
+    let schema = (StageDef::of::<S>().schema)().to_value();
+    fields.retain(|field, _| schema["properties"].get(field).is_some());
+    fields.extend(settings.as_object().expect("an object").clone());
     let params: S::Params = serde_json::from_value(all).expect("the params are right");
     assert_eq!(S::check(&params), Vec::new());
     params
@@ -151,27 +163,37 @@ pub struct Plan<'a> {
 /// every tensor of that file was compared.
 pub fn assert_first_steps_agree(file: &str, plans: &[Plan<'_>]) {
     let expected = read(file);
-    let compared: usize = plans.iter().map(|plan| compared_first_step(&expected, plan)).sum();
-    assert_eq!(compared, expected.len(), "every loss and gradient of the reference is compared");
+    let mut compared = 0;
+    for Plan { name, part, keep, loss } in plans {
+        let network = network("converged", Precision::F32);
+        let batch = images(&network, keep).in_order(32).next().expect("a batch");
+        compared += compare_first_step(&expected, name, *part, &network, |network| loss(network, &batch));
+    }
+    assert_eq!(compared, expected.len(), "every tensor of the reference is compared");
 }
 
-/// Compares the first step of a plan, as [`assert_first_steps_agree`] says; gives the number of tensors compared.
-pub fn compared_first_step(expected: &Tensors, plan: &Plan<'_>) -> usize {
-    let network = network("converged", Precision::F32);
-    let parameters = network.train_only(plan.part);
-    let batch = images(&network, plan.keep).in_order(32).next().expect("a batch");
-    let loss = (plan.loss)(&network, &batch);
-    let names = trainable_names(plan.part);
-    compared_gradients(expected, plan.name, &loss, names.iter().map(String::as_str).zip(&parameters))
+/// Compares one plan of the file `expected`, whose loss is computed by a float32 network; gives the number of tensors
+/// compared.
+pub fn compare_first_step(
+    expected: &Tensors,
+    plan: &str,
+    part: Part,
+    network: &Network,
+    loss: impl FnOnce(&Network) -> Tensor,
+) -> usize {
+    let parameters = network.train_only(part);
+    let loss = loss(network);
+    compare_gradients(expected, plan, &loss, &trainable_names(part), &parameters)
 }
 
-/// The loss of the plan `name`, and its gradients with respect to tensors by name, are those of the reference within what
-/// float32 allows; gives the number of tensors compared.
-pub fn compared_gradients<'a>(
+/// Compares the loss of the plan `plan`, and its gradients with respect to `inputs` called `names`, within what float32
+/// allows; gives the number of tensors compared.
+pub fn compare_gradients(
     expected: &Tensors,
     plan: &str,
     loss: &Tensor,
-    inputs: impl Iterator<Item = (&'a str, &'a Tensor)>,
+    names: &[impl AsRef<str>],
+    inputs: &[Tensor],
 ) -> usize {
     let relative = |ours: &Tensor, theirs: &Tensor| {
         let (ours, theirs) = (ours.to_kind(Kind::Double), theirs.to_kind(Kind::Double));
@@ -179,18 +201,18 @@ pub fn compared_gradients<'a>(
     };
     let difference = relative(&loss.detach(), &expected[&format!("{plan}/loss")]);
     assert!(difference <= 1e-5, "{plan}: the loss differs by {difference:e}");
-    let (names, inputs): (Vec<&str>, Vec<&Tensor>) = inputs.unzip();
-    let gradients = Tensor::run_backward(&[loss], &inputs, false, false);
-    for (name, gradient) in names.iter().zip(&gradients) {
+    let gradients = Tensor::run_backward(&[loss], inputs, false, false);
+    for (name, gradient) in names.iter().map(AsRef::as_ref).zip(&gradients) {
         let difference = relative(gradient, &expected[&format!("{plan}/grad/{name}")]);
         // Cancellation before a normalisation: PyTorch's own kernels differ by 2.6e-5 there.
-        let tolerance = if *name == "conv1.0.weight" { 5e-5 } else { 1e-5 };
+        let tolerance = if name == "conv1.0.weight" { 5e-5 } else { 1e-5 };
         assert!(difference <= tolerance, "{plan}: the gradient of {name} differs by {difference:e}");
     }
-    1 + gradients.len()
+    1 + names.len()
 }
 
-fn trainable_names(part: Part) -> Vec<String> {
+/// Names of the tensors of [`Network::train_only`], in its order.
+pub fn trainable_names(part: Part) -> Vec<String> {
     let trainable = |role| matches!(role, Role::Weight { .. } | Role::Bias { .. } | Role::Scale | Role::Shift);
     let specs = architecture().tensors().into_iter().filter(|spec| trainable(spec.role));
     let in_part = |name: &String| match part {
