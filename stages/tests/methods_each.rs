@@ -160,7 +160,7 @@ fn bias_mask_makes_the_class_unnameable_and_relearning_from_it_stays_finite() {
     let curve: Value = serde_json::from_slice(&curve).expect("JSON");
     for point in curve["epochs"].as_array().expect("an array") {
         assert_eq!(point["forget"], json!(0.0), "{curve}");
-        assert!(point["retain"].as_f64() > Some(0.5), "{curve}");
+        assert!(point["retain"].as_f64() >= Some(0.5), "{curve}");
     }
 }
 
@@ -192,6 +192,7 @@ fn methods_that_are_to_lower_the_accuracy_on_the_class_do() {
         ("unlearn/delete", frozen(1e-2)),
         ("unlearn/boundary_expand", frozen(1e-2)),
         ("unlearn/classifier_only", json!({"optimizer": quick(0.1), "epochs": 10})),
+        ("unlearn/unroll", json!({"lr": 1e-3, "sigma": 0.1, "batch_norm": "frozen"})),
         ("unlearn/unroll_of", json!({"lr": 1e-3, "sigma": 0.1, "batch_norm": "frozen"})),
     ];
     for (method, params) in runs {
@@ -213,8 +214,9 @@ fn methods_with_retain_data_lower_the_accuracy_on_the_class_alone() {
         ("unlearn/amnesiac", ten(3e-3)),
     ];
     for (method, params) in runs {
-        let [(before, _), (after, retain)] = accuracies(method, params);
-        assert!(before > 0.8 && after < 0.5 && retain > 0.8, "{method}: {before} became {after}; the rest {retain}");
+        let [(before, rest_before), (after, rest_after)] = accuracies(method, params);
+        let text = format!("{method}: {before} became {after}, and the rest, {rest_before}, {rest_after}");
+        assert!(before > 0.8 && after < 0.5 && rest_after > rest_before - 0.1, "{text}");
     }
 }
 
@@ -334,24 +336,45 @@ fn data_that_a_method_may_not_see_are_refused_and_so_are_data_that_it_lacks() {
 }
 
 #[test]
-fn a_loss_that_is_no_number_fails_with_epoch_and_step_and_a_request_to_stop_stops() {
+fn a_loss_that_is_no_number_fails_with_epoch_and_step_and_so_do_weights_that_are_none() {
+    let bench = Bench::new();
+    let (model, dataset) = bench.original();
+    // SSD takes no step that could diverge.
+    for (method, params) in methods().into_iter().filter(|(method, _)| *method != "unlearn/ssd") {
+        let inputs = || bench.inputs(method, &model, &dataset);
+        let with_rate = |lr: f64, more: Value| {
+            let rate = match method {
+                "unlearn/unroll" | "unlearn/unroll_of" => json!({"lr": lr}),
+                "unlearn/unsir" => json!({"lr_repair": lr}),
+                _ => json!({"optimizer": {"lr": lr, "weight_decay": 0}}),
+            };
+            settings(method, merged(merged(params.clone(), rate), more))
+        };
+        let problem = |settings: Value| match bench.run(method, settings, inputs()) {
+            Ok(_) => panic!("{method} does not diverge"),
+            Err(problem) => problem.to_string(),
+        };
+        let text = problem(with_rate(1e38, json!({})));
+        assert!(text.starts_with("NaN at epoch ") || text.starts_with("infinite loss at epoch "), "{method}: {text}");
+        // In a single step, no loss sees the weights that it leads to.
+        let one_step = match method {
+            "unlearn/unroll" | "unlearn/salun" | "unlearn/scrub" => continue,
+            "unlearn/unroll_of" | "unlearn/unsir" => json!({"batch_size": 128}),
+            _ => json!({"batch_size": 128, "epochs": 1}),
+        };
+        let text = problem(with_rate(1e300, one_step));
+        assert!(text.ends_with("` became NaN or infinite in training"), "{method}: {text}");
+    }
+}
+
+#[test]
+fn a_request_to_stop_stops() {
     let bench = Bench::new();
     let (model, dataset) = bench.original();
     for (method, params) in methods() {
-        let inputs = || bench.inputs(method, &model, &dataset);
-        let huge = match method {
-            "unlearn/unroll" | "unlearn/unroll_of" => json!({"lr": 1e30}),
-            "unlearn/unsir" => json!({"lr_impair": 1e30}),
-            _ => json!({"optimizer": {"lr": 1e30, "weight_decay": 0}}),
-        };
-        // SSD takes no step that could diverge.
-        if method != "unlearn/ssd" {
-            let diverged = bench.run(method, settings(method, merged(params.clone(), huge)), inputs());
-            let text = diverged.expect_err("it diverges").to_string();
-            let known = text.starts_with("NaN at epoch ") || text.starts_with("infinite loss at epoch ");
-            assert!(known, "{method}: {text}");
-        }
-        let (stopped, _) = bench.run_observed(method, settings(method, params), inputs(), true);
+        let inputs = bench.inputs(method, &model, &dataset);
+        let (stopped, events) = bench.run_observed(method, settings(method, params), inputs, true);
         assert!(matches!(stopped, Err(StageError::Cancelled)), "{method}");
+        assert!(events.is_empty(), "{method}: {events:?}");
     }
 }

@@ -8,7 +8,7 @@
 mod agreement;
 
 use agreement::{
-    FORGET, Tensors, assert_agrees, compare_first_step, images, integers, is_forget, largest_difference, network,
+    FORGET, Tensors, assert_agrees, compared_gradients, images, integers, is_forget, largest_difference, network,
     network_of, params, random_labels, read, state, trainable_names,
 };
 use pru_flow_stages::Stage;
@@ -313,7 +313,8 @@ fn losses_and_gradients_of_first_steps_agree_in_float32() {
     let jit_batch = jit_images(&original, &jit_case).in_order(32).next().expect("a batch");
     let noise = |copy| jit_noise(&jit_case, 1, &jit_batch, copy);
     let compare = |plan: &str, part: Part, network: &Network, loss: &dyn Fn(&Network) -> Tensor| {
-        compare_first_step(&expected, plan, part, network, loss)
+        let (parameters, names) = (network.train_only(part), trainable_names(part));
+        compared_gradients(&expected, plan, &loss(network), names.iter().map(String::as_str).zip(&parameters))
     };
     let fresh = || network("converged", Precision::F32);
     let wide = boundary_expand::widen(&state("converged"), &new_row()).expect("it fits");

@@ -9,7 +9,7 @@
 mod agreement;
 
 use agreement::{
-    FORGET, LOSSES, Plan, Tensors, WEIGHTS, assert_agrees, compare_first_step, compare_gradients, images, integers,
+    FORGET, LOSSES, Plan, Tensors, WEIGHTS, assert_agrees, compared_first_step, compared_gradients, images, integers,
     is_forget, largest_difference, network, params, random_labels, read, trainable_names,
 };
 use pru_flow_stages::model::init;
@@ -315,17 +315,12 @@ fn losses_and_gradients_of_first_steps_agree_in_float32() {
     let expected = read("first_step_retain");
     let original = network("converged", Precision::F32).frozen_copy();
     let fresh = network("incompetent", Precision::F32);
-    let mut compared = 0;
-    for Plan { name, part, keep, loss } in plans(&original, &fresh) {
-        let network = network("converged", Precision::F32);
-        let batch = first(&images(&network, keep), 32);
-        compared += compare_first_step(&expected, name, part, &network, |network| loss(network, &batch));
-    }
+    let compared: usize = plans(&original, &fresh).iter().map(|plan| compared_first_step(&expected, plan)).sum();
     let noise = start_noise(&read("unsir"), Kind::Float).set_requires_grad(true);
     let batch = first(&Images::made(noise.detach(), FORGET), 8);
     let loss = unsir::noise_step(&original, &Batch { pixels: noise.shallow_clone(), ..batch }).loss;
-    compared += compare_gradients(&expected, "unsir_noise", &loss, &["noise"], &[noise]);
-    assert_eq!(compared, expected.len(), "every loss and gradient of the reference is compared");
+    let of_noise = compared_gradients(&expected, "unsir_noise", &loss, std::iter::once(("noise", &noise)));
+    assert_eq!(compared + of_noise, expected.len(), "every loss and gradient of the reference is compared");
 }
 
 // ------------------------------------------------------------------------------------------ draws

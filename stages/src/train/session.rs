@@ -86,7 +86,11 @@ pub fn expect_class(network: &Network, forget_class: u32) -> Result<(), StageErr
 /// Writes the network to the output `model`.
 ///
 /// # Errors
-/// When writing fails.
+/// When a weight or statistic is NaN or infinite (the last step of a training is seen by no loss), or writing fails.
 pub fn save_network(io: &StageIo, network: &Network) -> Result<(), StageError> {
-    io.write("model", &network.to_state()?.to_bytes()?)
+    let state = network.to_state()?;
+    if let Some(name) = state.not_finite() {
+        return Err(StageError::failed(format!("`{name}` became NaN or infinite in training")));
+    }
+    io.write("model", &state.to_bytes()?)
 }

@@ -163,37 +163,27 @@ pub struct Plan<'a> {
 /// every tensor of that file was compared.
 pub fn assert_first_steps_agree(file: &str, plans: &[Plan<'_>]) {
     let expected = read(file);
-    let mut compared = 0;
-    for Plan { name, part, keep, loss } in plans {
-        let network = network("converged", Precision::F32);
-        let batch = images(&network, keep).in_order(32).next().expect("a batch");
-        compared += compare_first_step(&expected, name, *part, &network, |network| loss(network, &batch));
-    }
-    assert_eq!(compared, expected.len(), "every tensor of the reference is compared");
+    let compared: usize = plans.iter().map(|plan| compared_first_step(&expected, plan)).sum();
+    assert_eq!(compared, expected.len(), "every loss and gradient of the reference is compared");
 }
 
-/// Compares one plan of the file `expected`, whose loss is computed by a float32 network; gives the number of tensors
-/// compared.
-pub fn compare_first_step(
-    expected: &Tensors,
-    plan: &str,
-    part: Part,
-    network: &Network,
-    loss: impl FnOnce(&Network) -> Tensor,
-) -> usize {
-    let parameters = network.train_only(part);
-    let loss = loss(network);
-    compare_gradients(expected, plan, &loss, &trainable_names(part), &parameters)
+/// Compares the first step of a plan, as [`assert_first_steps_agree`] says; gives the number of tensors compared.
+pub fn compared_first_step(expected: &Tensors, plan: &Plan<'_>) -> usize {
+    let network = network("converged", Precision::F32);
+    let parameters = network.train_only(plan.part);
+    let batch = images(&network, plan.keep).in_order(32).next().expect("a batch");
+    let loss = (plan.loss)(&network, &batch);
+    let names = trainable_names(plan.part);
+    compared_gradients(expected, plan.name, &loss, names.iter().map(String::as_str).zip(&parameters))
 }
 
-/// Compares the loss of the plan `plan`, and its gradients with respect to `inputs` called `names`, within what float32
-/// allows; gives the number of tensors compared.
-pub fn compare_gradients(
+/// The loss of the plan `name`, and its gradients with respect to tensors by name, are those of the reference within what
+/// float32 allows; gives the number of tensors compared.
+pub fn compared_gradients<'a>(
     expected: &Tensors,
     plan: &str,
     loss: &Tensor,
-    names: &[impl AsRef<str>],
-    inputs: &[Tensor],
+    inputs: impl Iterator<Item = (&'a str, &'a Tensor)>,
 ) -> usize {
     let relative = |ours: &Tensor, theirs: &Tensor| {
         let (ours, theirs) = (ours.to_kind(Kind::Double), theirs.to_kind(Kind::Double));
@@ -201,14 +191,15 @@ pub fn compare_gradients(
     };
     let difference = relative(&loss.detach(), &expected[&format!("{plan}/loss")]);
     assert!(difference <= 1e-5, "{plan}: the loss differs by {difference:e}");
-    let gradients = Tensor::run_backward(&[loss], inputs, false, false);
-    for (name, gradient) in names.iter().map(AsRef::as_ref).zip(&gradients) {
+    let (names, inputs): (Vec<&str>, Vec<&Tensor>) = inputs.unzip();
+    let gradients = Tensor::run_backward(&[loss], &inputs, false, false);
+    for (name, gradient) in names.iter().zip(&gradients) {
         let difference = relative(gradient, &expected[&format!("{plan}/grad/{name}")]);
         // Cancellation before a normalisation: PyTorch's own kernels differ by 2.6e-5 there.
-        let tolerance = if name == "conv1.0.weight" { 5e-5 } else { 1e-5 };
+        let tolerance = if *name == "conv1.0.weight" { 5e-5 } else { 1e-5 };
         assert!(difference <= tolerance, "{plan}: the gradient of {name} differs by {difference:e}");
     }
-    1 + names.len()
+    1 + gradients.len()
 }
 
 /// Names of the tensors of [`Network::train_only`], in its order.
