@@ -204,6 +204,14 @@ impl Images {
         Batches { images: self, rows: self.rows(&order), changes, batch_size: i64::from(recipe.batch_size), next: 0 }
     }
 
+    /// The batches of one pass after another without end, each in an order of its own; nothing where there is
+    /// no sample.
+    pub fn cycle<'a, R: Rule>(&'a self, recipe: &'a Recipe<R>, pass: &str) -> impl Iterator<Item = Batch> + use<'a, R> {
+        let pass = pass.to_owned();
+        let last = if self.is_empty() { 0 } else { u64::MAX };
+        (1..=last).flat_map(move |round| self.batches(recipe, &format!("{pass}/round-{round}")))
+    }
+
     /// Stored pixels as floats of the network's type, in [0, 1].
     fn floats(&self, stored: &Tensor) -> Tensor {
         match stored.kind() {
@@ -363,6 +371,26 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_cycle_begins_again_in_another_order_and_never_mixes_two_rounds_in_a_batch() {
+        let images = Images::new("data", &dataset(20, 1, 28), &network(1, None)).unwrap();
+        let rounds = |recipe: &Recipe, pass: &str| -> Vec<Vec<f64>> {
+            let batches: Vec<Vec<f64>> = images.cycle(recipe, pass).take(9).map(|batch| numbers(&batch.rows)).collect();
+            assert!(batches.iter().map(Vec::len).eq([7, 7, 6, 7, 7, 6, 7, 7, 6]));
+            batches.chunks(3).map(<[_]>::concat).collect()
+        };
+        let shuffled = rounds(&recipe(Order::Shuffled, Augment::default()), "epoch-1");
+        let stored: Vec<f64> = (0..20).map(f64::from).collect();
+        for round in &shuffled {
+            let mut sorted = round.clone();
+            sorted.sort_by(f64::total_cmp);
+            assert_eq!(sorted, stored);
+        }
+        assert!(shuffled[0] != shuffled[1] && shuffled[1] != shuffled[2] && shuffled[0] != shuffled[2]);
+        assert_ne!(shuffled, rounds(&recipe(Order::Shuffled, Augment::default()), "epoch-2"));
+        assert_eq!(rounds(&recipe(Order::Sequential, Augment::default()), "epoch-1"), [&stored[..]; 3]);
+    }
+
     /// The pixel at (y, x) of an image padded without end, by zeros or by reflection at the edge pixels.
     fn padded(image: &[f64], side: i64, reflect: bool, y: i64, x: i64) -> f64 {
         let mirror = |v: i64| {
@@ -458,7 +486,7 @@ mod tests {
         let all = made.then(&images);
         assert_eq!((all.labels(), all.shape()), ([4, 4, 4, 0, 1].as_slice(), [1, 28, 28]));
         let pixels: Vec<f64> = all.in_order(2).flat_map(|batch| numbers(&batch.pixels)).collect();
-        assert_eq!(pixels[..3 * 784], [1.0 / 3.0 + 1.0; 3 * 784]);
+        assert!(pixels[..3 * 784].iter().all(|pixel| *pixel == 1.0 / 3.0 + 1.0));
         assert_eq!(pixels[3 * 784..], numbers(&images.in_order(2).next().unwrap().pixels));
     }
 

@@ -126,7 +126,7 @@ impl Stage for BadTeacher {
 }
 
 #[cfg(feature = "torch")]
-pub use torch::{Losses, unlearn};
+pub use torch::{Losses, fresh, unlearn};
 
 #[cfg(feature = "torch")]
 mod torch {
@@ -142,7 +142,10 @@ mod torch {
     use crate::train::loss;
 
     /// The bad teacher: a network like `network`, as it is before any training.
-    pub(super) fn fresh(network: &Network, params: &Params) -> Result<Network, StageError> {
+    ///
+    /// # Errors
+    /// When there is no such network, which would be a bug.
+    pub fn fresh(network: &Network, params: &Params) -> Result<Network, StageError> {
         let dtype = if network.kind() == Kind::Double { Dtype::F64 } else { Dtype::F32 };
         let state = init::draw(network.architecture(), dtype, params.seed, "unlearn/bad_teacher/");
         let normalise = params.normalise.as_ref();

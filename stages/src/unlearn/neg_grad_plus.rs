@@ -163,6 +163,9 @@ mod torch {
     ///
     /// # Errors
     /// When a loss is NaN, or the run was asked to stop.
+    ///
+    /// # Panics
+    /// When `forget` holds no sample, which [`super::super::open_both`] refuses.
     pub fn unlearn(
         network: &Network,
         forget: &Images,
@@ -174,11 +177,10 @@ mod torch {
         let losses = Losses::new(network, params);
         let mut sgd = Sgd::new(network.train_only(Part::All), &params.optimizer);
         epochs(params.epochs, observer, |epoch, observer| {
-            let round = |round| forget.batches(&recipe, &format!("epoch-{epoch}/forget-{round}"));
-            let mut beside = (1_u64..).flat_map(round);
+            let mut beside = forget.cycle(&recipe, &format!("epoch-{epoch}/forget"));
             let batches = retain.batches(&recipe, &format!("epoch-{epoch}/retain"));
             pass(epoch, batches, &mut sgd, observer, |batch| {
-                let other = beside.next().ok_or_else(|| StageError::failed("there is no forget data"))?;
+                let other = beside.next().expect("a cycle through samples has no end");
                 Ok(losses.step(network, batch, &other))
             })
         })

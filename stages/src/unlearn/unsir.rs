@@ -174,7 +174,7 @@ impl Stage for Unsir {
 }
 
 #[cfg(feature = "torch")]
-pub use torch::{noise_step, trained_noise, unlearn};
+pub use torch::{drawn_noise, noise_step, trained_noise, unlearn};
 
 #[cfg(feature = "torch")]
 mod torch {
@@ -192,8 +192,8 @@ mod torch {
     /// Weight of the mean squared size of an image of noise.
     const SIZE_WEIGHT: f64 = 0.1;
 
-    /// Noise to begin with: [`noise_batch`, C, H, W], N(0, 1).
-    pub(super) fn drawn_noise(network: &Network, retain: &Images, params: &Params) -> Tensor {
+    /// Noise to begin with: N(0, 1), as many images as the params say, of the shape of those of `retain`.
+    pub fn drawn_noise(network: &Network, retain: &Images, params: &Params) -> Tensor {
         let [channels, height, width] = retain.shape();
         let shape = [i64::from(params.noise_batch), channels, height, width];
         let mut stream = rng::stream(params.seed, "unlearn/unsir/noise");
