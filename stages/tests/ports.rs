@@ -10,7 +10,7 @@ use pru_flow_stages::io::{Attempt, Input, InputFile, StageIo};
 use pru_flow_stages::model::architecture::{Architecture, ModelParams};
 use pru_flow_stages::model::init;
 use pru_flow_stages::model::state::StateDict;
-use pru_flow_stages::{Sees, StageError, find};
+use pru_flow_stages::{BUILTINS, Sees, StageError, find};
 use safetensors::tensor::Dtype;
 use serde_json::json;
 
@@ -53,6 +53,9 @@ fn each_method_declares_what_data_it_may_see() {
         assert_eq!(ports, expected, "{stage}");
         let from_scratch = ["train/original", "unlearn/retrain"].contains(&stage);
         assert_eq!(def.inputs.iter().any(|port| port.name == "model"), !from_scratch, "{stage}");
+    }
+    for def in BUILTINS.iter().filter(|def| def.name.starts_with("unlearn/")) {
+        assert!(DATA_PORTS.iter().any(|(name, _)| *name == def.name), "{}: say here what data it may see", def.name);
     }
 }
 
