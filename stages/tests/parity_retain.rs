@@ -9,11 +9,10 @@
 mod agreement;
 
 use agreement::{
-    FORGET, LOSSES, Plan, Tensors, WEIGHTS, architecture, assert_agrees, compared_first_step, compared_gradients,
-    images, integers, is_forget, largest_difference, network, random_labels, read,
+    FORGET, LOSSES, Plan, Tensors, WEIGHTS, assert_agrees, compared_first_step, compared_gradients, images, integers,
+    is_forget, largest_difference, network, params, random_labels, read, trainable_names,
 };
-use pru_flow_stages::Stage;
-use pru_flow_stages::model::architecture::Role;
+use pru_flow_stages::model::init;
 use pru_flow_stages::model::network::{Mode, Network, Part};
 use pru_flow_stages::train::fit::{Silent, Step};
 use pru_flow_stages::train::images::{Batch, Images};
@@ -21,19 +20,11 @@ use pru_flow_stages::train::params::Precision;
 use pru_flow_stages::unlearn::{
     amnesiac, bad_teacher, fine_tune, l1_sparse, neg_grad_plus, saliency, salun, scrub, ssd, unsir,
 };
+use safetensors::tensor::Dtype;
 use serde_json::{Value, json};
 use tch::{Kind, Tensor};
 
 // ------------------------------------------------------------------------------------------ what the cases share
-
-/// Params of a stage as a pipeline would write them, in the order and precision of the reference.
-fn params<S: Stage>(settings: Value) -> S::Params {
-    let mut all = json!({"forget_class": FORGET, "order": "sequential", "precision": "f64"});
-    all.as_object_mut().expect("an object").extend(settings.as_object().expect("an object").clone());
-    let params: S::Params = serde_json::from_value(all).expect("the params are right");
-    assert_eq!(S::check(&params), Vec::new());
-    params
-}
 
 /// `D_f` and `D_r`.
 fn parts(network: &Network) -> (Images, Images) {
@@ -44,17 +35,11 @@ fn rows(case: &Tensors) -> Vec<usize> {
     integers(&case["rows"]).into_iter().map(|row| usize::try_from(row).expect("a position")).collect()
 }
 
-/// Names of the tensors that can be trained, in the order of the state dict.
-fn trainable() -> Vec<String> {
-    let trainable = |role| matches!(role, Role::Weight { .. } | Role::Bias { .. } | Role::Scale | Role::Shift);
-    architecture().tensors().into_iter().filter(|spec| trainable(spec.role)).map(|spec| spec.name).collect()
-}
-
 /// Where the trainable tensors of a network differ from those of `converged`, by name.
 fn moved(network: &Network) -> Vec<(String, Tensor)> {
     let start = agreement::network("converged", Precision::F64).train_only(Part::All);
     let differs = network.train_only(Part::All).into_iter().zip(start).map(|(now, start)| now.ne_tensor(&start));
-    trainable().into_iter().zip(differs).collect()
+    trainable_names(Part::All).into_iter().zip(differs).collect()
 }
 
 fn count(marks: &Tensor) -> i64 {
@@ -66,7 +51,7 @@ fn count(marks: &Tensor) -> i64 {
 #[test]
 fn fine_tune_agrees() {
     let network = network("converged", Precision::F64);
-    let settings = json!({"batch_size": 32, "epochs": 3, "optimizer": {"lr": 1e-2, "weight_decay": 5e-4}});
+    let settings = json!({"optimizer": {"lr": 1e-2, "weight_decay": 5e-4}});
     let (_, retain) = parts(&network);
     let params = params::<fine_tune::FineTune>(settings);
     let losses = fine_tune::unlearn(&network, &retain, &params, &mut Silent).expect("fine_tune works");
@@ -334,8 +319,8 @@ fn losses_and_gradients_of_first_steps_agree_in_float32() {
     let noise = start_noise(&read("unsir"), Kind::Float).set_requires_grad(true);
     let batch = first(&Images::made(noise.detach(), FORGET), 8);
     let loss = unsir::noise_step(&original, &Batch { pixels: noise.shallow_clone(), ..batch }).loss;
-    let noise_compared = compared_gradients(&expected, "unsir_noise", &loss, std::iter::once(("noise", &noise)));
-    assert_eq!(compared + noise_compared, expected.len(), "every loss and gradient of the reference is compared");
+    let of_noise = compared_gradients(&expected, "unsir_noise", &loss, std::iter::once(("noise", &noise)));
+    assert_eq!(compared + of_noise, expected.len(), "every loss and gradient of the reference is compared");
 }
 
 // ------------------------------------------------------------------------------------------ draws
@@ -355,4 +340,29 @@ fn the_shares_of_retain_data_have_their_sizes_and_depend_on_the_seed() {
     assert_eq!([0, 1, 2].map(of_class), [25, 30, 25]);
     assert!(rows.is_sorted() && rows.windows(2).all(|pair| pair[0] != pair[1]));
     assert_eq!((chosen(7) == rows, chosen(8) == rows), (true, false));
+}
+
+#[test]
+fn the_bad_teacher_and_the_noise_are_drawn_by_the_seed_alone() {
+    let (network, other) = (network("converged", Precision::F64), agreement::network("initial", Precision::F64));
+    let fresh = |network: &Network, seed: u64| {
+        let params = bad_teacher::Params { seed, ..bad_teacher_params() };
+        bad_teacher::fresh(network, &params).expect("a network").to_state().expect("readable")
+    };
+    let state = fresh(&network, 7);
+    assert!(state == fresh(&other, 7) && state != fresh(&network, 8));
+    // Not the network that training with the same seed begins at: that one may have become the original.
+    let first = init::draw(network.architecture(), Dtype::F64, 7, "");
+    assert_ne!(state.tensors["conv1.0.weight"], first.tensors["conv1.0.weight"]);
+
+    let (_, retain) = parts(&network);
+    let noise = |seed: u64| {
+        let params = unsir::Params { seed, noise_batch: 20, ..unsir_params() };
+        unsir::drawn_noise(&network, &retain, &params)
+    };
+    let first = noise(7);
+    assert_eq!((first.size(), first.kind()), (vec![20, 1, 28, 28], Kind::Double));
+    let (mean, deviation) = (first.mean(Kind::Double).double_value(&[]), first.std(true).double_value(&[]));
+    assert!(mean.abs() < 0.03 && (deviation - 1.0).abs() < 0.03, "{mean} {deviation}");
+    assert!(largest_difference(&first, &noise(7)) <= 0.0 && largest_difference(&first, &noise(8)) > 1.0);
 }

@@ -10,7 +10,7 @@ use pru_flow_stages::io::{Attempt, Input, InputFile, StageIo};
 use pru_flow_stages::model::architecture::{Architecture, ModelParams};
 use pru_flow_stages::model::init;
 use pru_flow_stages::model::state::StateDict;
-use pru_flow_stages::{Arity, Sees, StageError, find};
+use pru_flow_stages::{Arity, BUILTINS, Sees, StageError, find};
 use safetensors::tensor::Dtype;
 use serde_json::json;
 
@@ -32,6 +32,15 @@ const DATA_PORTS: &[(&str, &[(&str, Sees)])] = &[
     ("unlearn/classifier_only", &[("data", Sees::Forget)]),
     ("unlearn/jit", &[("data", Sees::Forget)]),
     ("unlearn/l2ul", &[("data", Sees::Forget)]),
+    ("unlearn/fine_tune", &[("data", Sees::Retain)]),
+    ("unlearn/neg_grad_plus", &[("data", Sees::Both)]),
+    ("unlearn/salun", &[("data", Sees::Both)]),
+    ("unlearn/scrub", &[("data", Sees::Both)]),
+    ("unlearn/bad_teacher", &[("data", Sees::Both)]),
+    ("unlearn/unsir", &[("data", Sees::Retain)]),
+    ("unlearn/ssd", &[("data", Sees::Both)]),
+    ("unlearn/l1_sparse", &[("data", Sees::Retain)]),
+    ("unlearn/amnesiac", &[("data", Sees::Both)]),
     ("relearn", &[("data", Sees::Retain), ("test", Sees::Both)]),
     ("evaluate", &[("data", Sees::Both)]),
 ];
@@ -47,6 +56,9 @@ fn each_method_declares_what_data_it_may_see() {
             def.inputs.iter().filter(|p| is_network(p.name)).map(|p| (p.name, p.arity == Arity::Optional)).collect();
         let from_scratch = ["train/original", "unlearn/retrain"].contains(&stage);
         assert_eq!(networks, [if from_scratch { ("start", true) } else { ("model", false) }], "{stage}");
+    }
+    for def in BUILTINS.iter().filter(|def| def.name.starts_with("unlearn/")) {
+        assert!(DATA_PORTS.iter().any(|(name, _)| *name == def.name), "{}: say here what data it may see", def.name);
     }
 }
 
@@ -141,6 +153,110 @@ fn defaults_of_the_methods_that_see_forget_data_are_as_documented() {
     }
     let mask = (find("unlearn/bias_mask").expect("a built-in").normalise)(&json!({"forget_class": 0}));
     assert_eq!(mask, Ok(json!({"forget_class": 0})));
+}
+
+#[test]
+fn defaults_of_the_methods_that_read_retain_data_are_as_documented() {
+    let sgd = |lr: f64, weight_decay: f64| json!({"lr": lr, "momentum": 0.9, "weight_decay": weight_decay, "nesterov": false});
+    let adam = json!({"lr": 1e-4, "betas": [0.9, 0.999], "epsilon": 1e-8, "weight_decay": 0.0});
+    let augment = json!({"crop_padding": 0, "reflect": false, "flip": false});
+    let (train, frozen) = ("train", "frozen");
+    let expected = [
+        ("fine_tune", json!({"epochs": 10, "batch_size": 128, "optimizer": sgd(1e-2, 5e-4), "batch_norm": train})),
+        (
+            "neg_grad_plus",
+            json!({
+                "epochs": 10, "batch_size": 128, "optimizer": sgd(1e-2, 0.0), "alpha": 0.95, "pull": 0.0,
+                "batch_norm": frozen,
+            }),
+        ),
+        (
+            "salun",
+            json!({
+                "epochs": 10, "batch_size": 256, "optimizer": sgd(1.3e-2, 5e-4), "saliency": 0.5, "batch_norm": train,
+            }),
+        ),
+        (
+            "scrub",
+            json!({
+                "epochs": 3, "max_epochs": 2, "batch_size": 128, "forget_batch_size": 32, "gamma": 0.99,
+                "optimizer": sgd(5e-4, 5e-4), "alpha": 1e-3, "temperature": 4.0, "batch_norm": train,
+            }),
+        ),
+        ("bad_teacher", json!({"epochs": 1, "batch_size": 256, "optimizer": adam, "share": 0.3, "batch_norm": train})),
+        (
+            "unsir",
+            json!({
+                "noise_batch": 32, "noise_steps": 25, "noise_lr": 0.1, "noise_copies": 80, "samples_per_class": 500,
+                "lr_impair": 1e-4, "lr_repair": 1e-4, "batch_size": 256, "batch_norm": train, "augment": null,
+            }),
+        ),
+        ("ssd", json!({"batch_size": 64, "alpha": 10.0, "lambda": 1.0})),
+        (
+            "l1_sparse",
+            json!({"epochs": 10, "batch_size": 128, "optimizer": sgd(1e-2, 0.0), "gamma": 5e-4, "batch_norm": train}),
+        ),
+        ("amnesiac", json!({"epochs": 3, "batch_size": 128, "optimizer": adam, "batch_norm": train})),
+    ];
+    for (method, own) in expected {
+        let mut all = json!({
+            "forget_class": 0, "order": "shuffled", "normalise": null, "precision": "f32", "seed": 7, "augment": augment,
+        });
+        let fields = all.as_object_mut().expect("an object");
+        fields.extend(own.as_object().expect("an object").clone());
+        if fields["augment"].is_null() {
+            // It takes images as they are stored.
+            fields.remove("augment");
+        }
+        let def = find(&format!("unlearn/{method}")).expect("a built-in");
+        let params = (def.normalise)(&json!({"forget_class": 0}));
+        assert_eq!(params, Ok(all), "{method}");
+        assert_eq!((def.check)(&params.expect("readable")), Vec::new(), "{method}");
+    }
+}
+
+#[test]
+fn params_of_the_methods_that_read_retain_data_are_checked() {
+    let problems = |method: &str, params: serde_json::Value| {
+        let def = find(&format!("unlearn/{method}")).expect("a built-in");
+        let mut all = json!({"forget_class": 0, "batch_size": 0, "normalise": {"mean": [], "std": []}});
+        all.as_object_mut().expect("an object").extend(params.as_object().expect("an object").clone());
+        let params = (def.normalise)(&all).expect("readable");
+        let fields = (def.check)(&params).into_iter().map(|(field, _)| field).collect::<Vec<_>>();
+        assert_eq!(fields[..1], ["batch_size"], "{method}");
+        let at = fields.iter().position(|field| *field == "normalise").expect("it is checked");
+        (fields[1..at].to_vec(), fields[at + 1..].to_vec())
+    };
+    let (sgd, adam) = (json!({"lr": 0, "weight_decay": 0}), json!({"lr": 0, "betas": [1, 0], "epsilon": 0}));
+    let by_sgd = vec!["optimizer.lr"];
+    let by_adam = vec!["optimizer.lr", "optimizer.betas", "optimizer.epsilon"];
+    let expected: [(&str, serde_json::Value, &[&str], &[&str]); 9] = [
+        ("fine_tune", json!({"optimizer": sgd}), &by_sgd, &[]),
+        ("neg_grad_plus", json!({"optimizer": sgd, "alpha": 0, "pull": -1}), &by_sgd, &["alpha", "pull"]),
+        ("salun", json!({"optimizer": sgd, "saliency": 1.5}), &by_sgd, &["saliency"]),
+        (
+            "scrub",
+            json!({"optimizer": sgd, "forget_batch_size": 0, "gamma": -1, "alpha": -1, "temperature": 0}),
+            &by_sgd,
+            &["forget_batch_size", "gamma", "alpha", "temperature"],
+        ),
+        ("bad_teacher", json!({"optimizer": adam, "share": 0}), &by_adam, &["share"]),
+        (
+            "unsir",
+            json!({
+                "noise_batch": 0, "noise_steps": 0, "noise_copies": 0, "samples_per_class": 0, "noise_lr": 0,
+                "lr_impair": 0, "lr_repair": 0,
+            }),
+            &[],
+            &["noise_batch", "noise_steps", "noise_copies", "samples_per_class", "noise_lr", "lr_impair", "lr_repair"],
+        ),
+        ("ssd", json!({"alpha": 0, "lambda": 0}), &[], &["alpha", "lambda"]),
+        ("l1_sparse", json!({"optimizer": sgd, "gamma": -1}), &by_sgd, &["gamma"]),
+        ("amnesiac", json!({"optimizer": adam}), &by_adam, &[]),
+    ];
+    for (method, params, optimizer, own) in expected {
+        assert_eq!(problems(method, params), (optimizer.to_vec(), own.to_vec()), "{method}");
+    }
 }
 
 #[test]

@@ -256,7 +256,9 @@ mod tests {
         let rows: Vec<f64> = (0..50).flat_map(|seed| drawn_row(&state, &params(seed)).unwrap()).collect();
         let largest = rows.iter().fold(0.0_f64, |most, w| most.max(w.abs()));
         assert!(largest <= bound && largest > 0.999 * bound, "{largest}, bound {bound}");
+        let mean = rows.iter().sum::<f64>() / rows.len() as f64;
         let variance = rows.iter().map(|w| w * w).sum::<f64>() / rows.len() as f64;
+        assert!(mean.abs() < 0.02 * bound, "{mean}");
         assert!((variance / (bound * bound / 3.0) - 1.0).abs() < 0.05, "{variance}");
         assert_eq!(rows[..192], drawn_row(&state, &params(0)).unwrap());
     }

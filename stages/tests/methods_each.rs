@@ -1,18 +1,19 @@
-//! Whole runs of the methods that see forget data alone, none, or (unroll) both: what each changes and leaves alone, when it
-//! stops, and what it refuses. The numbers themselves are compared with PyTorch in `parity_forget.rs`.
+//! Whole runs of every method beyond those of `methods.rs`: what each changes and leaves alone, when it stops, and what it
+//! refuses. The numbers themselves are compared with PyTorch in `parity_forget.rs` and `parity_retain.rs`.
 #![cfg(feature = "torch")]
 #![expect(clippy::needless_pass_by_value, reason = "params are written in place, as `json!({..})`")]
 
 mod bench;
 
 use bench::{Bench, changed, data, file, is_classifier, is_statistic, merged, settings, unlearned};
-use pru_flow_stages::StageError;
 use pru_flow_stages::io::StageEvent;
 use pru_flow_stages::model::state::StateDict;
+use pru_flow_stages::{Sees, StageError, find};
 use serde_json::{Value, json};
 
 /// Every method with settings under which it stays finite with frozen statistics too.
-fn methods() -> [(&'static str, Value); 9] {
+fn methods() -> [(&'static str, Value); 18] {
+    let adam = || json!({"lr": 1e-4, "weight_decay": 1e-3});
     let slow = || json!({"lr": 1e-4, "weight_decay": 1e-3});
     [
         ("unlearn/unroll", json!({"lr": 1e-3, "sigma": 1e-3})),
@@ -24,11 +25,22 @@ fn methods() -> [(&'static str, Value); 9] {
         ("unlearn/classifier_only", json!({"optimizer": slow()})),
         ("unlearn/jit", json!({"optimizer": slow(), "noises": 2})),
         ("unlearn/l2ul", json!({"optimizer": slow(), "iterations": 2})),
+        ("unlearn/fine_tune", json!({"optimizer": slow()})),
+        ("unlearn/neg_grad_plus", json!({"optimizer": slow()})),
+        ("unlearn/salun", json!({"optimizer": slow()})),
+        ("unlearn/scrub", json!({"optimizer": slow()})),
+        ("unlearn/bad_teacher", json!({"optimizer": adam()})),
+        ("unlearn/unsir", json!({"noise_batch": 8, "noise_steps": 2, "noise_copies": 3, "samples_per_class": 20})),
+        ("unlearn/ssd", json!({"alpha": 2})),
+        ("unlearn/l1_sparse", json!({"optimizer": slow()})),
+        ("unlearn/amnesiac", json!({"optimizer": adam()})),
     ]
 }
 
-fn trains_the_extractor(method: &str) -> bool {
-    method != "unlearn/classifier_only"
+/// Whether a method has a param.
+fn takes(method: &str, param: &str) -> bool {
+    let schema = (find(method).expect("a built-in").schema)().to_value();
+    schema["properties"].get(param).is_some()
 }
 
 /// Names of the tensors that a method changes.
@@ -42,7 +54,7 @@ fn changes(method: &str, params: Value) -> Vec<String> {
 
 #[test]
 fn frozen_batch_norm_leaves_every_buffer_and_train_mode_moves_every_one() {
-    for (method, params) in methods().into_iter().filter(|(method, _)| trains_the_extractor(method)) {
+    for (method, params) in methods().into_iter().filter(|(method, _)| takes(method, "batch_norm")) {
         let frozen = changes(method, merged(params.clone(), json!({"batch_norm": "frozen"})));
         assert!(!frozen.is_empty() && !frozen.iter().any(|name| is_statistic(name)), "{method}: {frozen:?}");
         let trained = changes(method, merged(params, json!({"batch_norm": "train"})));
@@ -57,8 +69,8 @@ fn every_weight_is_trained_where_nothing_is_frozen() {
         let weights = trained.iter().filter(|name| !is_statistic(name)).count();
         match method {
             "unlearn/classifier_only" => assert_eq!(trained, ["classifier.0.bias", "classifier.0.weight"]),
-            // Thirty percent of the weights need not touch every tensor.
-            "unlearn/salun_f" => assert!((9..=26).contains(&weights), "{trained:?}"),
+            // A share of the weights need not touch every tensor.
+            "unlearn/salun_f" | "unlearn/salun" | "unlearn/ssd" => assert!((9..=26).contains(&weights), "{trained:?}"),
             _ => assert_eq!(weights, 8 * 3 + 2, "{method}: {trained:?}"),
         }
     }
@@ -75,10 +87,10 @@ fn delete_with_a_frozen_classifier_leaves_it_exactly() {
 }
 
 #[test]
-fn salun_f_moves_its_share_of_the_weights_and_not_a_bit_of_the_others() {
-    let moved = |saliency: f64| {
+fn masked_methods_move_their_share_of_the_weights_and_not_a_bit_of_the_others() {
+    let moved = |method: &str, saliency: f64| {
         let optimizer = json!({"lr": 1e-3, "weight_decay": 0.1});
-        let (before, after) = unlearned("unlearn/salun_f", json!({"saliency": saliency, "optimizer": optimizer}));
+        let (before, after) = unlearned(method, json!({"saliency": saliency, "optimizer": optimizer}));
         let (mut moved, mut all) = (0, 0);
         for (name, old) in before.tensors.iter().filter(|(name, _)| !is_statistic(name)) {
             let new = &after.tensors[name].bytes;
@@ -87,11 +99,49 @@ fn salun_f_moves_its_share_of_the_weights_and_not_a_bit_of_the_others() {
         }
         (moved, all)
     };
-    for saliency in [0.3, 0.05] {
-        let (moved, all) = moved(saliency);
+    for (method, saliency) in [("unlearn/salun_f", 0.3), ("unlearn/salun_f", 0.05), ("unlearn/salun", 0.3)] {
+        let (moved, all) = moved(method, saliency);
         let most = (saliency * all as f64) as usize;
         assert!(moved <= most && moved > most * 9 / 10, "{moved} of {all} moved; {most} may");
     }
+}
+
+#[test]
+fn ssd_shrinks_some_weights_and_leaves_all_statistics() {
+    let values = |state: &StateDict, name: &str| -> Vec<f32> {
+        state.tensors[name].bytes.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect()
+    };
+    let shrunk = |params: Value| {
+        let (before, after) = unlearned("unlearn/ssd", params);
+        let mut shrunk = 0;
+        for name in changed(&before, &after) {
+            assert!(!is_statistic(&name), "{name}");
+            for (old, new) in values(&before, &name).into_iter().zip(values(&after, &name)) {
+                assert!(new.abs() <= old.abs() && new * old >= 0.0, "{name}: {old} became {new}");
+                shrunk += usize::from(new.abs() < old.abs());
+            }
+        }
+        shrunk
+    };
+    let (more, fewer) = (shrunk(json!({"alpha": 1.5})), shrunk(json!({"alpha": 4})));
+    assert!(more > fewer && fewer > 0, "{more} and {fewer} weights");
+    // What is left is lambda I(D) / I(D_f), below lambda / alpha: everything, where lambda is large enough.
+    assert_eq!(shrunk(json!({"alpha": 4, "lambda": 1e6})), 0);
+}
+
+#[test]
+fn scrub_moves_away_for_so_many_epochs_and_then_only_stays_near() {
+    let tracked = |epochs: u32, max_epochs: u32| {
+        let params = json!({"epochs": epochs, "max_epochs": max_epochs, "forget_batch_size": 8, "optimizer": {"lr": 1e-4, "weight_decay": 0}});
+        let (before, after) = unlearned("unlearn/scrub", params);
+        let tracked = |state: &StateDict| {
+            let bytes = &state.tensors["conv1.1.num_batches_tracked"].bytes;
+            i64::from_le_bytes(*bytes.first_chunk().expect("8 bytes"))
+        };
+        tracked(&after) - tracked(&before)
+    };
+    // 40 samples in batches of 8; 80 in batches of 16.
+    assert_eq!((tracked(3, 2), tracked(2, 5), tracked(2, 0)), (5 + 5 + 5 + 5 + 5, 20, 10));
 }
 
 #[test]
@@ -116,8 +166,8 @@ fn bias_mask_makes_the_class_unnameable_and_relearning_from_it_stays_finite() {
 
 // ------------------------------------------------------------------------------------------ forgetting, and stopping
 
-/// Accuracy on class 0 of the data it was trained on, before and after.
-fn forget_accuracy(method: &str, params: Value) -> [f64; 2] {
+/// Accuracies on class 0 and on the others of the data it was trained on, before and after.
+fn accuracies(method: &str, params: Value) -> [(f64, f64); 2] {
     let bench = Bench::new();
     let (model, dataset) = bench.original();
     let inputs = bench.inputs(method, &model, &dataset);
@@ -126,7 +176,8 @@ fn forget_accuracy(method: &str, params: Value) -> [f64; 2] {
         let inputs = vec![("model", file(bench.path(), &model)), ("data", data(bench.path(), &dataset, |_| true))];
         let metrics = bench.run("evaluate", json!({"forget_class": 0}), inputs).expect("works")["metrics"].clone();
         let metrics: Value = serde_json::from_slice(&metrics).expect("JSON");
-        metrics["forget"].as_f64().expect("a number")
+        let value = |name: &str| metrics[name].as_f64().expect("a number");
+        (value("forget"), value("retain"))
     })
 }
 
@@ -145,8 +196,27 @@ fn methods_that_are_to_lower_the_accuracy_on_the_class_do() {
         ("unlearn/unroll_of", json!({"lr": 1e-3, "sigma": 0.1, "batch_norm": "frozen"})),
     ];
     for (method, params) in runs {
-        let [before, after] = forget_accuracy(method, params);
+        let [(before, _), (after, _)] = accuracies(method, params);
         assert!(before > 0.8 && after < 0.5, "{method}: {before} became {after}");
+    }
+}
+
+#[test]
+fn methods_with_retain_data_lower_the_accuracy_on_the_class_alone() {
+    let quick = |lr: f64| json!({"lr": lr, "weight_decay": 0});
+    let ten = |lr: f64| json!({"optimizer": quick(lr), "epochs": 10});
+    let runs = [
+        ("unlearn/neg_grad_plus", json!({"optimizer": quick(1e-2), "epochs": 10, "alpha": 0.8})),
+        ("unlearn/salun", ten(1e-2)),
+        ("unlearn/scrub", json!({"optimizer": quick(2e-2), "epochs": 5, "max_epochs": 3, "forget_batch_size": 16})),
+        ("unlearn/bad_teacher", json!({"optimizer": quick(3e-3), "epochs": 5, "share": 1})),
+        ("unlearn/ssd", json!({"alpha": 2})),
+        ("unlearn/amnesiac", ten(3e-3)),
+    ];
+    for (method, params) in runs {
+        let [(before, rest_before), (after, rest_after)] = accuracies(method, params);
+        let text = format!("{method}: {before} became {after}, and the rest, {rest_before}, {rest_after}");
+        assert!(before > 0.8 && after < 0.5 && rest_after > rest_before - 0.1, "{text}");
     }
 }
 
@@ -184,8 +254,8 @@ fn progress_is_told_each_epoch_and_the_time_once() {
         let (outputs, events) = bench.run_observed(method, settings(method, params), inputs, false);
         outputs.expect("works");
         let progress = events.iter().filter(|event| matches!(event, StageEvent::Progress(_))).count();
-        let unrolls = method.starts_with("unlearn/unroll");
-        assert_eq!(progress, if unrolls { 1 } else { 2 }, "{method}");
+        let once = method.starts_with("unlearn/unroll") || method == "unlearn/ssd";
+        assert_eq!(progress, if once { 1 } else { 2 }, "{method}");
         let seconds: Vec<_> = events.iter().filter(|event| matches!(event, StageEvent::Measured { .. })).collect();
         assert!(
             matches!(seconds[..], [StageEvent::Measured { name, value }] if name == "train_seconds" && *value > 0.0),
@@ -202,7 +272,8 @@ fn running_a_method_again_gives_the_same_bytes_and_another_seed_other_bytes() {
     let (model, dataset) = bench.original();
     let augment = json!({"augment": {"crop_padding": 2, "reflect": true, "flip": true}});
     for (method, params) in methods() {
-        let params = settings(method, merged(params, augment.clone()));
+        let augment = if takes(method, "augment") { augment.clone() } else { json!({}) };
+        let params = settings(method, merged(params, augment));
         let run = |params: Value| {
             bench.run(method, params, bench.inputs(method, &model, &dataset)).expect("works")["model"].clone()
         };
@@ -214,8 +285,17 @@ fn running_a_method_again_gives_the_same_bytes_and_another_seed_other_bytes() {
 
 #[test]
 fn what_a_method_draws_depends_on_the_seed_and_not_on_the_order() {
-    // Order and augmentation are fixed: what is left is a row, labels, or noise.
-    let drawing = ["unlearn/boundary_expand", "unlearn/salun_f", "unlearn/jit", "unlearn/l2ul"];
+    // Order and augmentation are fixed: what is left is a row, labels, noise, a network, or a share of the data.
+    let drawing = [
+        "unlearn/boundary_expand",
+        "unlearn/salun_f",
+        "unlearn/jit",
+        "unlearn/l2ul",
+        "unlearn/salun",
+        "unlearn/bad_teacher",
+        "unlearn/unsir",
+        "unlearn/amnesiac",
+    ];
     for (method, params) in methods() {
         let params = merged(params, json!({"order": "sequential"}));
         let (_, first) = unlearned(method, params.clone());
@@ -225,20 +305,33 @@ fn what_a_method_draws_depends_on_the_seed_and_not_on_the_order() {
 }
 
 #[test]
-fn data_of_another_class_are_refused_and_unrolling_needs_both_parts() {
+fn data_that_a_method_may_not_see_are_refused_and_so_are_data_that_it_lacks() {
     let bench = Bench::new();
     let (model, dataset) = bench.original();
-    let given = |keep: fn(i64) -> bool| {
-        vec![("model", file(bench.path(), &model)), ("data", data(bench.path(), &dataset, keep))]
-    };
-    for (method, params) in methods().into_iter().filter(|(method, _)| *method != "unlearn/unroll") {
-        let refused = bench.run(method, settings(method, params), given(|_| true)).expect_err("refused").to_string();
-        assert_eq!(refused, "only class 0 was to be seen, and the data hold the classes {0, 1, 2}", "{method}");
-    }
-    for keep in [(|class| class == 0) as fn(i64) -> bool, |class| class != 0] {
-        let params = settings("unlearn/unroll", json!({}));
-        let refused = bench.run("unlearn/unroll", params, given(keep)).expect_err("refused").to_string();
-        assert!(refused.starts_with("data: no sample ") && refused.contains("of class 0"), "{refused}");
+    let both = "; both parts are needed";
+    for (method, params) in methods() {
+        let refused = |class: u32, keep: &dyn Fn(i64) -> bool| {
+            let inputs = vec![("model", file(bench.path(), &model)), ("data", data(bench.path(), &dataset, keep))];
+            let params = merged(settings(method, params.clone()), json!({"forget_class": class}));
+            bench.run(method, params, inputs).expect_err("refused").to_string()
+        };
+        let port = find(method).expect("a built-in").inputs.iter().find(|port| port.name == "data").expect("a port");
+        match port.sees {
+            Sees::Forget => {
+                let expected = "only class 0 was to be seen, and the data hold the classes {0, 1, 2}";
+                assert_eq!(refused(0, &|_| true), expected, "{method}");
+            }
+            Sees::Retain => {
+                assert_eq!(refused(0, &|_| true), "class 0 was to be left out, and the data hold it", "{method}");
+                assert_eq!(refused(3, &|_| true), "forget_class is 3; the network has 3 classes", "{method}");
+            }
+            Sees::Both => {
+                let own = format!("data: no sample but those of class 0{both}");
+                assert_eq!(refused(0, &|class| class == 0), own, "{method}");
+                assert_eq!(refused(0, &|class| class != 0), format!("data: no sample of class 0{both}"), "{method}");
+                assert_eq!(refused(3, &|_| true), "forget_class is 3; the network has 3 classes", "{method}");
+            }
+        }
     }
 }
 
@@ -246,11 +339,13 @@ fn data_of_another_class_are_refused_and_unrolling_needs_both_parts() {
 fn a_loss_that_is_no_number_fails_with_epoch_and_step_and_so_do_weights_that_are_none() {
     let bench = Bench::new();
     let (model, dataset) = bench.original();
-    for (method, params) in methods() {
+    // SSD takes no step that could diverge.
+    for (method, params) in methods().into_iter().filter(|(method, _)| *method != "unlearn/ssd") {
         let inputs = || bench.inputs(method, &model, &dataset);
         let with_rate = |lr: f64, more: Value| {
             let rate = match method {
                 "unlearn/unroll" | "unlearn/unroll_of" => json!({"lr": lr}),
+                "unlearn/unsir" => json!({"lr_repair": lr}),
                 _ => json!({"optimizer": {"lr": lr, "weight_decay": 0}}),
             };
             settings(method, merged(merged(params.clone(), rate), more))
@@ -263,8 +358,8 @@ fn a_loss_that_is_no_number_fails_with_epoch_and_step_and_so_do_weights_that_are
         assert!(text.starts_with("NaN at epoch ") || text.starts_with("infinite loss at epoch "), "{method}: {text}");
         // In a single step, no loss sees the weights that it leads to.
         let one_step = match method {
-            "unlearn/unroll" => continue,
-            "unlearn/unroll_of" => json!({"batch_size": 128}),
+            "unlearn/unroll" | "unlearn/salun" | "unlearn/scrub" => continue,
+            "unlearn/unroll_of" | "unlearn/unsir" => json!({"batch_size": 128}),
             _ => json!({"batch_size": 128, "epochs": 1}),
         };
         let text = problem(with_rate(1e300, one_step));
