@@ -15,7 +15,7 @@ pub type Coordinates = Vec<(String, Node)>;
 #[must_use]
 pub fn cells(spec: &StageSpec, params: &Node, problems: &mut Problems) -> Vec<Coordinates> {
     let Some(matrix) = &spec.matrix else { return vec![Vec::new()] };
-    let scope = Scope { params, matrix: None, later: None };
+    let scope = Scope::new(params, None);
     let mut cells: Vec<Coordinates> = vec![Vec::new()];
     for (axis, node) in &matrix.axes {
         let values = axis_values(axis, &scope.fill(node, problems), problems);

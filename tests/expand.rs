@@ -8,10 +8,11 @@ use std::path::PathBuf;
 
 use hermetic::{Output, Project};
 use proptest::prelude::*;
-use pru_flow::expand::{Bases, expand};
+use pru_flow::expand::expand;
 use pru_flow::graph::{CommandLine, Graph, Work};
 use pru_flow::pipeline::Pipeline;
-use pru_flow::problem::Problems;
+use pru_flow::problem::{Problems, TextId};
+use pru_flow::recipe::Bases;
 use pru_flow::selector::Selector;
 
 const HEAD: &str = "version: 1\nname: t\n";
@@ -19,7 +20,7 @@ const HEAD: &str = "version: 1\nname: t\n";
 /// The graph of a pipeline, or its problems.
 fn try_graph(text: &str, arguments: &[&str]) -> Result<Graph, Problems> {
     let mut problems = Problems::default();
-    let Some(mut pipeline) = Pipeline::read(text, &mut problems) else { return Err(problems) };
+    let Some(mut pipeline) = Pipeline::read(text, TextId::File(0), &mut problems) else { return Err(problems) };
     let arguments: Vec<String> = arguments.iter().map(|a| (*a).to_owned()).collect();
     pru_flow::overrides::apply(&mut pipeline, &arguments, &mut problems);
     let bases = Bases { root: PathBuf::from("/project"), current: PathBuf::from("/project/here") };
@@ -51,18 +52,18 @@ fn read_by<'a>(graph: &'a Graph, node: &str, port: &str) -> Vec<&'a str> {
 /// The params of a built-in node.
 #[track_caller]
 fn params<'a>(graph: &'a Graph, node: &str) -> &'a serde_json::Value {
-    match &graph.nodes.iter().find(|one| one.name == node).expect("the node").work {
+    match &graph.nodes.iter().find(|one| one.name == node).expect("the node").described.work {
         Work::Builtin { params, .. } => params,
-        Work::Command { .. } => panic!("{node} is a command"),
+        Work::Command { .. } | Work::Waiting(_) => panic!("{node} has no params"),
     }
 }
 
 /// The command line of a node.
 #[track_caller]
 fn command<'a>(graph: &'a Graph, node: &str) -> &'a CommandLine {
-    match &graph.nodes.iter().find(|one| one.name == node).expect("the node").work {
+    match &graph.nodes.iter().find(|one| one.name == node).expect("the node").described.work {
         Work::Command { command } => command,
-        Work::Builtin { .. } => panic!("{node} is built in"),
+        Work::Builtin { .. } | Work::Waiting(_) => panic!("{node} is no command"),
     }
 }
 
@@ -169,6 +170,21 @@ stages:
     // Producers come first, else the order of the file.
     let order: Vec<&str> = graph.order.iter().map(|id| graph.nodes[*id].stage.as_str()).collect();
     assert_eq!(order, ["m", "g", "e", "e", "e", "e", "table", "tables"]);
+}
+
+#[test]
+fn an_optional_port_that_gathers_takes_none_or_many() {
+    let stages =
+        "stages:\n  g: {uses: data/glyphs, matrix: {s: [1, 2]}}\n  e: {command: 'true', outputs: {m: m.json}}\n";
+    let none = graph(&format!("{stages}  t: {{uses: tables/accuracy, inputs: {{results: e.m}}}}\n"));
+    assert!(!none.nodes.iter().any(|node| node.inputs.contains_key("facts")));
+    let many = format!(
+        "{stages}  t: {{uses: tables/accuracy, inputs: {{results: e.m, facts: ['g[s=1].test', e.m, 'g[*].train']}}}}\n"
+    );
+    let many = graph(&many);
+    assert_eq!(read_by(&many, "t", "facts"), ["g[s=1]", "e", "g[s=1]", "g[s=2]"]);
+    let node = many.nodes.iter().find(|node| node.name == "t").expect("it is there");
+    assert!(node.inputs["facts"].gather);
 }
 
 #[test]
@@ -374,7 +390,7 @@ fn yamlish() -> impl Strategy<Value = String> {
 fn check_places(text: &str, problems: &Problems) {
     for problem in problems {
         let places = problem.span.iter().chain(problem.also.iter().map(|(span, _)| span));
-        for span in places.filter(|span| span.argument.is_none()) {
+        for span in places.filter(|span| !span.is_argument()) {
             assert!(text.get(span.start..span.end).is_some(), "{span:?} of {text:?}: {}", problem.message);
         }
         assert!(!problem.message.is_empty());

@@ -18,9 +18,10 @@ const HEADER: &str = "\
 ";
 
 /// Libraries that decide bytes: their versions in Cargo.lock are part of every stage's source.
-const LIBRARIES: [&str; 13] = [
+const LIBRARIES: [&str; 14] = [
     "flate2",
     "image",
+    "parquet",
     "png",
     "rand",
     "rand_chacha",

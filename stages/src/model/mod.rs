@@ -4,6 +4,7 @@
 
 pub mod allcnn;
 pub mod architecture;
+pub mod combine;
 pub mod import;
 pub mod init;
 pub mod resnet;

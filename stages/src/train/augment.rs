@@ -6,7 +6,7 @@
 use rand::Rng;
 use tch::{Device, Kind, Tensor};
 
-use super::params::{Augment, Recipe};
+use super::params::{Augment, Recipe, Rule};
 use super::resample::{Parts, Rectangle, show};
 use crate::model::view::{Side, View};
 
@@ -34,7 +34,14 @@ enum Crop {
 impl<'a> Changes<'a> {
     /// For `count` images of `size` (height and width) that a network sees through `view`.
     #[must_use]
-    pub fn draw(recipe: &'a Recipe, pass: &str, count: usize, size: [usize; 2], view: View, device: Device) -> Self {
+    pub fn draw<R: Rule>(
+        recipe: &'a Recipe<R>,
+        pass: &str,
+        count: usize,
+        size: [usize; 2],
+        view: View,
+        device: Device,
+    ) -> Self {
         let mut stream = recipe.stream(&format!("augment/{pass}"));
         let augment = &recipe.augment;
         let crop = if augment.random_resized_crop {

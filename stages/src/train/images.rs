@@ -13,7 +13,7 @@ use crate::model::view::View;
 use crate::rng;
 use crate::stage::StageError;
 use crate::train::augment::Changes;
-use crate::train::params::{Order, Recipe};
+use crate::train::params::{Order, Recipe, Rule};
 use crate::train::resample::show;
 
 /// Images and labels, checked against the network that they are for.
@@ -124,6 +124,66 @@ impl Images {
         Ok(())
     }
 
+    /// The samples of `class`, and all others, each in stored order; `name` is used in errors.
+    ///
+    /// # Errors
+    /// When there is none of the one or of the other.
+    pub fn split(&self, name: &str, class: u32) -> Result<(Self, Self), StageError> {
+        let (own, others): (Vec<usize>, Vec<usize>) =
+            (0..self.len()).partition(|&row| self.labels_on_host[row] == i64::from(class));
+        for (part, what) in [(&own, "no sample"), (&others, "no sample but those")] {
+            if part.is_empty() {
+                return Err(StageError::input(name, format!("{what} of class {class}; both parts are needed")));
+            }
+        }
+        Ok((self.select(&own), self.select(&others)))
+    }
+
+    /// These samples, then those of `more`.
+    #[must_use]
+    pub fn then(&self, more: &Self) -> Self {
+        let alike = self.pixels.kind() == more.pixels.kind();
+        let pixels = |images: &Self| if alike { images.pixels.shallow_clone() } else { images.floats(&images.pixels) };
+        Self {
+            pixels: Tensor::cat(&[pixels(self), pixels(more)], 0),
+            labels: Tensor::cat(&[&self.labels, &more.labels], 0),
+            labels_on_host: [self.labels_on_host.as_slice(), &more.labels_on_host].concat(),
+            kind: self.kind,
+            device: self.device,
+            view: self.view,
+        }
+    }
+
+    /// How the network is shown these images.
+    #[must_use]
+    pub fn view(&self) -> View {
+        self.view
+    }
+
+    /// Images that a method made: `pixels` float, [n, C, H, W], in the network's type and on its device, all of `class`;
+    /// shown as they are.
+    #[must_use]
+    pub fn made(pixels: Tensor, class: u32) -> Self {
+        let labels = vec![i64::from(class); pixels.size()[0] as usize];
+        let (kind, device) = (pixels.kind(), pixels.device());
+        let view = View::AsStored;
+        Self {
+            labels: Tensor::from_slice(&labels).to_device(device),
+            labels_on_host: labels,
+            pixels,
+            kind,
+            device,
+            view,
+        }
+    }
+
+    /// Channels, height and width of an image.
+    #[must_use]
+    pub fn shape(&self) -> [i64; 3] {
+        let size = self.pixels.size();
+        [size[1], size[2], size[3]]
+    }
+
     /// The samples `rows`, in that order.
     #[must_use]
     pub fn select(&self, rows: &[usize]) -> Self {
@@ -156,7 +216,7 @@ impl Images {
 
     /// The batches of one pass; `pass` names it in the random streams, for instance `epoch-3`.
     #[must_use]
-    pub fn batches<'a>(&'a self, recipe: &'a Recipe, pass: &str) -> Batches<'a> {
+    pub fn batches<'a, R: Rule>(&'a self, recipe: &'a Recipe<R>, pass: &str) -> Batches<'a> {
         let order = match recipe.order {
             Order::Sequential => (0..self.len()).collect(),
             Order::Shuffled => rng::permutation(&mut recipe.stream(&format!("order/{pass}")), self.len()),
@@ -166,6 +226,22 @@ impl Images {
         let draw = || Changes::draw(recipe, pass, self.len(), size, self.view, self.device);
         let changes = (!recipe.augment.is_none()).then(draw);
         Batches { images: self, rows: self.rows(&order), changes, batch_size: i64::from(recipe.batch_size), next: 0 }
+    }
+
+    /// The batches of one pass after another without end, each in an order of its own; nothing where there is
+    /// no sample.
+    pub fn cycle<'a, R: Rule>(&'a self, recipe: &'a Recipe<R>, pass: &str) -> impl Iterator<Item = Batch> + use<'a, R> {
+        let pass = pass.to_owned();
+        let last = if self.is_empty() { 0 } else { u64::MAX };
+        (1..=last).flat_map(move |round| self.batches(recipe, &format!("{pass}/round-{round}")))
+    }
+
+    /// Stored pixels as floats of the network's type, in [0, 1].
+    fn floats(&self, stored: &Tensor) -> Tensor {
+        match stored.kind() {
+            Kind::Uint8 => stored.to_kind(self.kind) / 255.0,
+            _ => stored.to_kind(self.kind),
+        }
     }
 
     fn rows(&self, rows: &[usize]) -> Tensor {
@@ -194,11 +270,7 @@ impl Iterator for Batches<'_> {
         let (start, count) = (self.next, self.batch_size.min(all - self.next));
         self.next += count;
         let rows = self.rows.narrow(0, start, count);
-        let stored = self.images.pixels.index_select(0, &rows);
-        let pixels = match stored.kind() {
-            Kind::Uint8 => stored.to_kind(self.images.kind) / 255.0,
-            _ => stored.to_kind(self.images.kind),
-        };
+        let pixels = self.images.floats(&self.images.pixels.index_select(0, &rows));
         let pixels = match &self.changes {
             Some(changes) => changes.apply(&pixels, start),
             None => show(&pixels, self.images.view),
@@ -276,6 +348,26 @@ mod tests {
                 assert_eq!(row % 10.0, label);
             }
         }
+    }
+
+    #[test]
+    fn a_cycle_begins_again_in_another_order_and_never_mixes_two_rounds_in_a_batch() {
+        let images = Images::new("data", &dataset(20, 1, 28), &network(1, None)).unwrap();
+        let rounds = |recipe: &Recipe, pass: &str| -> Vec<Vec<f64>> {
+            let batches: Vec<Vec<f64>> = images.cycle(recipe, pass).take(9).map(|batch| numbers(&batch.rows)).collect();
+            assert!(batches.iter().map(Vec::len).eq([7, 7, 6, 7, 7, 6, 7, 7, 6]));
+            batches.chunks(3).map(<[_]>::concat).collect()
+        };
+        let shuffled = rounds(&recipe(Order::Shuffled, Augment::default()), "epoch-1");
+        let stored: Vec<f64> = (0..20).map(f64::from).collect();
+        for round in &shuffled {
+            let mut sorted = round.clone();
+            sorted.sort_by(f64::total_cmp);
+            assert_eq!(sorted, stored);
+        }
+        assert!(shuffled[0] != shuffled[1] && shuffled[1] != shuffled[2] && shuffled[0] != shuffled[2]);
+        assert_ne!(shuffled, rounds(&recipe(Order::Shuffled, Augment::default()), "epoch-2"));
+        assert_eq!(rounds(&recipe(Order::Sequential, Augment::default()), "epoch-1"), [&stored[..]; 3]);
     }
 
     /// The pixel at (y, x) of an image padded without end, by zeros or by reflection at the edge pixels.
@@ -382,6 +474,41 @@ mod tests {
         let normalised = (&pixels - channels(&normalise.mean)) / channels(&normalise.std);
         assert_eq!(numbers(&inside.forward(&pixels, Mode::Eval)), numbers(&outside.forward(&normalised, Mode::Eval)));
         assert_ne!(numbers(&inside.forward(&pixels, Mode::Eval)), numbers(&outside.forward(&pixels, Mode::Eval)));
+    }
+
+    #[test]
+    fn a_class_and_the_others_keep_their_stored_order_and_join_again() {
+        let network = network(1, None);
+        let images = Images::new("data", &dataset(25, 1, 28), &network).unwrap();
+        let (own, others) = images.split("data", 3).unwrap();
+        assert_eq!(own.labels(), [3, 3, 3]);
+        let expected: Vec<i64> = (0..25).map(|i| i % 10).filter(|label| *label != 3).collect();
+        assert_eq!(others.labels(), expected);
+        let pixels =
+            |images: &Images| -> Vec<f64> { images.in_order(7).flat_map(|batch| numbers(&batch.pixels)).collect() };
+        let all = own.then(&others);
+        assert_eq!(pixels(&all), [pixels(&own), pixels(&others)].concat());
+        let rows = |keep: bool| (0..25).filter(move |row| (row % 10 == 3) == keep);
+        let stored = images.select(&rows(true).chain(rows(false)).collect::<Vec<_>>());
+        assert_eq!(pixels(&all), pixels(&stored));
+        assert_eq!(
+            numbers(&all.in_order(25).next().unwrap().labels),
+            [own.labels(), others.labels()].concat().into_iter().map(|l| l as f64).collect::<Vec<_>>()
+        );
+        let problem = |part: &Images| part.split("data", 3).map(|_| ()).expect_err("one part is empty").to_string();
+        assert_eq!(problem(&own), "data: no sample but those of class 3; both parts are needed");
+        assert_eq!(problem(&others), "data: no sample of class 3; both parts are needed");
+    }
+
+    #[test]
+    fn images_made_here_join_stored_ones_without_being_rounded_or_clamped() {
+        let images = Images::new("data", &dataset(2, 1, 28), &network(1, None)).unwrap();
+        let made = Images::made(Tensor::full([3, 1, 28, 28], 1.0 / 3.0 + 1.0, (Kind::Double, Device::Cpu)), 4);
+        let all = made.then(&images);
+        assert_eq!((all.labels(), all.shape()), ([4, 4, 4, 0, 1].as_slice(), [1, 28, 28]));
+        let pixels: Vec<f64> = all.in_order(2).flat_map(|batch| numbers(&batch.pixels)).collect();
+        assert_eq!(pixels[..3 * 784], [1.0 / 3.0 + 1.0; 3 * 784]);
+        assert_eq!(pixels[3 * 784..], numbers(&images.in_order(2).next().unwrap().pixels));
     }
 
     #[test]

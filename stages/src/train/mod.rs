@@ -3,6 +3,7 @@
 //! A trainer is a loss for one batch; [`fit::Trainer`] and [`fit::pass`] do the rest: order, augmentation, the
 //! optimizer's step, cancellation, progress, and refusing NaN.
 
+pub mod adam;
 pub mod original;
 pub mod params;
 

@@ -38,7 +38,16 @@ impl Optimizer {
     pub(crate) const fn usual_momentum() -> f64 {
         0.9
     }
+}
 
+/// What a recipe says of its optimizer: [`Optimizer`], [`super::adam::AdamSettings`], or nothing (`()`) where passes are
+/// made without one or with several.
+pub trait Rule {
+    /// Adds what is out of range.
+    fn check(&self, problems: &mut Vec<Problem>);
+}
+
+impl Rule for Optimizer {
     fn check(&self, problems: &mut Vec<Problem>) {
         positive("optimizer.lr", self.lr, problems);
         momentum_in_range("optimizer.momentum", self.momentum, problems);
@@ -47,6 +56,10 @@ impl Optimizer {
             problems.push(("optimizer.nesterov", "needs a momentum above 0".to_owned()));
         }
     }
+}
+
+impl Rule for () {
+    fn check(&self, _problems: &mut Vec<Problem>) {}
 }
 
 /// The order in which an epoch goes through the samples. The last batch may be smaller; none is dropped.
@@ -131,13 +144,13 @@ pub struct Normalise {
 
 /// What every trainer does around its loss.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Recipe {
+pub struct Recipe<R = Optimizer> {
     /// Passes over the data.
     pub epochs: u32,
     /// Samples a step.
     pub batch_size: u32,
     /// The step's rule.
-    pub optimizer: Optimizer,
+    pub optimizer: R,
     /// Whether every epoch starts with a fresh optimizer (zero momentum).
     pub momentum_reset: bool,
     /// The order of the samples.
@@ -152,7 +165,7 @@ pub struct Recipe {
     pub purpose: &'static str,
 }
 
-impl Recipe {
+impl<R: Rule> Recipe<R> {
     /// The random stream of this recipe for one purpose.
     #[must_use]
     pub fn stream(&self, purpose: &str) -> ChaCha20Rng {
@@ -167,7 +180,7 @@ impl Recipe {
         problems
     }
 
-    /// As [`Self::check`], without the optimizer: for methods that have their own or none.
+    /// As [`Self::check`], without the optimizer: for methods whose optimizers have fields of their own.
     #[must_use]
     pub fn check_passes(&self) -> Vec<Problem> {
         let mut problems: Vec<Problem> = Vec::new();
@@ -247,6 +260,10 @@ pub(crate) const fn usual_seed() -> u64 {
     7
 }
 
+pub(crate) const fn frozen_batch_norm() -> BatchNorm {
+    BatchNorm::Frozen
+}
+
 pub(crate) const fn ten_epochs() -> u32 {
     10
 }
@@ -257,6 +274,10 @@ pub(crate) const fn batches_of_64() -> u32 {
 
 pub(crate) const fn batches_of_128() -> u32 {
     128
+}
+
+pub(crate) const fn batches_of_256() -> u32 {
+    256
 }
 
 #[cfg(test)]
