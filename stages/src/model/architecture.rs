@@ -77,7 +77,7 @@ impl Name {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ModelParams {
-    /// The architecture: `all_cnn`, `resnet18`, `resnet34`, `resnet50` or `vit_b_16`.
+    /// The architecture.
     #[serde(default)]
     pub name: Name,
     /// Width factor, 1 as published. AllCNN: floor(96 width) and floor(192 width) filters. ResNet: floor(64 width)

@@ -32,7 +32,8 @@ pub struct Params {
     #[serde(default = "one_channel")]
     pub channels: u32,
     /// With a seed here the file's classifier, of however many classes, is left out, and a fresh one for
-    /// `model.classes` is drawn by it, as PyTorch's `nn.Linear` begins: uniform in +-1/sqrt(inputs).
+    /// `model.classes` is drawn by it, as PyTorch's `nn.Linear` begins: uniform in +-1/sqrt(inputs). Without it the
+    /// file's classifier is taken.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub new_head_seed: Option<u64>,
 }

@@ -115,6 +115,7 @@ pub struct Augment {
     /// Take a random part of the stored image (8 % to all of its area, width over height from 3/4 to 4/3) and resize it,
     /// bilinear and antialiased, to the network's input: torchvision's `RandomResizedCrop` with its defaults.
     #[serde(default, skip_serializing_if = "is_false")]
+    #[schemars(extend("default" = false))]
     pub random_resized_crop: bool,
 }
 
