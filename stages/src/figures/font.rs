@@ -35,7 +35,8 @@ mod tests {
     #[test]
     fn widths_are_those_of_arial() {
         // Arial has 2048 units: digits measure 1139, W 1933, i 455; in bold a is 1139.
-        for (text, bold, units) in [("0", false, 1139.0), ("W", false, 1933.0), ("ii", false, 910.0), ("a", true, 1139.0)]
+        for (text, bold, units) in
+            [("0", false, 1139.0), ("W", false, 1933.0), ("ii", false, 910.0), ("a", true, 1139.0)]
         {
             assert!((width(text, bold) - units / 2048.0).abs() < 1e-3, "{text}: {}", width(text, bold));
         }
@@ -46,7 +47,8 @@ mod tests {
     fn every_sign_that_figures_print_is_in_the_font() {
         for bytes in [REGULAR, BOLD, ITALIC] {
             let letters = FontRef::new(bytes).unwrap().charmap();
-            let missing: String = "AZaz09_-.,;:()%/=<>[]é±×ε−–…≥".chars().filter(|c| letters.map(*c).is_none()).collect();
+            let missing: String =
+                "AZaz09_-.,;:()%/=<>[]é±×ε−–…≥".chars().filter(|c| letters.map(*c).is_none()).collect();
             assert_eq!(missing, "");
         }
     }

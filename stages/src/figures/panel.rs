@@ -258,18 +258,10 @@ impl<'a> Panel<'a> {
         }
     }
 
-    /// Text on the right of a point, or on its left where there is no room.
-    pub(super) fn label(&mut self, x: f64, y: f64, text: &Text) {
-        let Some((x, y)) = self.at(x, y) else { return };
-        let room = self.plot.right() - x - 5.0;
-        let (at, font) = if svg::width(text, TICKS) > room { (x - 5.0, TICKS.end()) } else { (x + 5.0, TICKS) };
-        self.canvas.text((at, y + TICKS.size * 0.35), text, font);
-    }
-
-    /// Text at a part of the width.
-    pub(super) fn beside_place(&mut self, across: f64, y: f64, text: &Text) {
+    /// Text on the right of the panel.
+    pub(super) fn label(&mut self, y: f64, text: &Text) {
         if let Some(up) = self.y.scale.place(y) {
-            let at = (self.across(across), self.up(up) + TICKS.size * 0.35);
+            let at = (self.plot.right() + 5.0, self.up(up) + TICKS.size * 0.35);
             self.canvas.text(at, text, TICKS);
         }
     }

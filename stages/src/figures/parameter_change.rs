@@ -11,7 +11,7 @@ use super::panel::{self, Look, Panel, TITLE_HEIGHT};
 use super::scale::Axis;
 use super::sheet::{self, Drawing, Sheet, Swatch};
 use super::style::{Series, groups};
-use super::svg::{Text, plain};
+use super::svg::{Rect, Text, plain};
 use super::{DATA, PNG, SVG, TOOLS, usual_references};
 use crate::io::StageIo;
 use crate::measure::change::{Changes, Kind, TensorChange};
@@ -19,6 +19,7 @@ use crate::stage::{OutputPort, Port, Stage, StageError, Tool};
 use crate::tables::Layout;
 use crate::tables::measured::gather_as;
 use crate::tables::slices::{Run, sections};
+use crate::tables::statistics::Mean;
 
 /// A panel for the weights of the extractor's layers and for the classifier, and one for each kind of tensor of a
 /// normalisation; biases of the extractor are in the data alone. The paper does not say which tensors a layer holds.
@@ -65,9 +66,9 @@ impl Stage for ParameterChange {
         let runs = gather_as(io, "changes", read)?;
         let sections = sections(&params.layout.axes(), &runs)?;
         let blocks = blocks(&params.layout, &sections);
-        let tensors: Vec<Vec<TensorChange>> = blocks.iter().map(tensors).collect::<Result<_, _>>()?;
-        draw(&params, &blocks, &tensors).write(io)?;
-        io.write("data", &drawn_csv(&params, &blocks, &tensors)?)?;
+        let parts: Vec<Changed> = blocks.iter().map(changed).collect::<Result<_, _>>()?;
+        draw(&params, &blocks, &parts).write(io)?;
+        io.write("data", &drawn_csv(&params, &blocks, &parts)?)?;
         io.write("runs", &runs_csv(&runs)?)
     }
 }
@@ -116,8 +117,8 @@ impl Part {
     const fn title(self) -> &'static str {
         match self {
             Self::Weights => "Weights",
-            Self::Scale => "BN scale",
-            Self::Shift => "BN shift",
+            Self::Scale => "Norm scale",
+            Self::Shift => "Norm shift",
             Self::Mean => "BN mean",
             Self::Variance => "BN variance",
         }
@@ -130,6 +131,22 @@ impl Part {
             _ => 1.0,
         }
     }
+}
+
+/// What is drawn of a block.
+struct Changed {
+    /// Name and kind of each tensor.
+    tensors: Vec<TensorChange>,
+    /// By column and tensor.
+    means: Vec<Vec<Option<Mean>>>,
+}
+
+fn changed(block: &Block<Changes>) -> Result<Changed, StageError> {
+    let tensors = tensors(block)?;
+    let mean = |column, place: usize| block.mean(column, |changes: &Changes| changes.tensors[place].relative);
+    let of = |column| (0..tensors.len()).map(|place| mean(column, place)).collect();
+    let means = (0..block.slice.columns.len()).map(of).collect();
+    Ok(Changed { tensors, means })
 }
 
 /// The tensors of a block, as its first run lists them.
@@ -156,10 +173,6 @@ fn tensors(block: &Block<Changes>) -> Result<Vec<TensorChange>, StageError> {
     Ok(first.map(|changes| changes.tensors.clone()).unwrap_or_default())
 }
 
-fn relative(place: usize) -> impl Fn(&Changes) -> Option<f64> {
-    move |changes| changes.tensors[place].relative
-}
-
 /// The layer that a tensor belongs to: its name without what every tensor of the panel ends with.
 fn layer(name: &str, all: &[&str]) -> String {
     let parent = |name: &str| name.rsplit_once('.').map_or(name, |(parent, _)| parent).to_owned();
@@ -169,7 +182,8 @@ fn layer(name: &str, all: &[&str]) -> String {
         Some((block, number)) if number.bytes().all(|byte| byte.is_ascii_digit()) => block.to_owned(),
         _ => return own,
     };
-    let is_taken = |other: &&str| *other != name && parent(other) != own && parent(other).starts_with(&format!("{short}."));
+    let is_taken =
+        |other: &&str| *other != name && parent(other) != own && parent(other).starts_with(&format!("{short}."));
     if all.iter().any(is_taken) { own } else { short }
 }
 
@@ -189,14 +203,14 @@ fn parts(tensors: &[TensorChange]) -> Vec<(Part, Vec<usize>, Vec<String>)> {
     Part::ALL.map(of).into_iter().filter(|(_, places, _)| !places.is_empty()).collect()
 }
 
-fn draw(params: &Params, blocks: &[Block<Changes>], tensors: &[Vec<TensorChange>]) -> Drawing {
+fn draw(params: &Params, blocks: &[Block<Changes>], parts: &[Changed]) -> Drawing {
     let mut sheet = Sheet::new(&params.title, &caption(params, blocks));
     let mut notes = Vec::new();
-    for (block, tensors) in blocks.iter().zip(tensors) {
+    for (block, changed) in blocks.iter().zip(parts) {
         sheet.heading(&block.heading);
-        draw_block(&mut sheet, params, block, tensors);
+        draw_block(&mut sheet, params, block, changed);
         notes.extend(block.missing(&params.layout, "incomplete trials are left out of its means"));
-        notes.extend(without_relative(params, block, tensors));
+        notes.extend(without_relative(params, block, &changed.tensors));
     }
     sheet.notes(&notes);
     sheet.finish()
@@ -222,54 +236,65 @@ fn without_relative(params: &Params, block: &Block<Changes>, tensors: &[TensorCh
         let drawn = |place: &usize| Part::of(&tensors[*place]).is_some() && lacks(column, *place);
         let names: Vec<&str> = (0..tensors.len()).filter(drawn).map(|place| tensors[place].name.as_str()).collect();
         let name = params.layout.column_name(&slice.columns[column]);
-        (!names.is_empty()).then(|| format!("{name}: no relative change of {}, which was all 0 before.", names.join(", ")))
+        (!names.is_empty())
+            .then(|| format!("{name}: no relative change of {}, which was all 0 before.", names.join(", ")))
     };
     (0..slice.columns.len()).filter_map(note).collect()
 }
 
-const HEIGHT: f64 = 96.0;
+/// Of a panel where there is one row of them, and where there are more.
+const HEIGHTS: (f64, f64) = (96.0, 78.0);
 const GAP: f64 = 9.0;
 
-fn draw_block(sheet: &mut Sheet, params: &Params, block: &Block<Changes>, tensors: &[TensorChange]) {
+fn draw_block(sheet: &mut Sheet, params: &Params, block: &Block<Changes>, changed: &Changed) {
     let columns: Vec<String> = block.slice.columns.iter().map(|column| column.value.clone()).collect();
     let names = block.names(&params.layout);
-    let parts = parts(tensors);
-    let value = |column: usize, place: usize| block.mean(column, relative(place)).map(|mean| mean.value);
-    let drawn: Vec<f64> = (0..columns.len())
-        .flat_map(|column| parts.iter().flat_map(move |(_, places, _)| places.iter().map(move |&place| (column, place))))
-        .filter_map(|(column, place)| value(column, place))
-        .collect();
-    let y = Axis::log(plain("relative change"), drawn.iter().copied());
+    let parts = parts(&changed.tensors);
+    let value = |column: usize, tensor: usize| changed.means[column][tensor].map(|mean| mean.value);
+    let drawn = parts.iter().flat_map(|(_, places, _)| places);
+    let drawn = drawn.flat_map(|&place| (0..columns.len()).filter_map(move |column| value(column, place)));
+    let y = Axis::log(plain("relative change"), drawn.collect::<Vec<f64>>().into_iter());
     let axes: Vec<Axis> = parts.iter().map(|(_, _, names)| Axis::parts(Text::new(), names)).collect();
-    let below = axes.iter().map(|axis| panel::room_below(axis, true)).fold(0.0, f64::max);
-    let left = panel::room_left(&y);
-    let slots: f64 = parts.iter().map(|(part, places, _)| part.stretch() * (places.len() as f64 + 1.0)).sum();
-    let room = sheet::INNER - left - GAP * parts.len().saturating_sub(1) as f64;
-    for group in groups(&columns, &params.references) {
+    let groups = groups(&columns, &params.references);
+    let height = if groups.len() == 1 { HEIGHTS.0 } else { HEIGHTS.1 };
+    let plots = plots(&parts, panel::room_left(&y), height);
+    for (place, group) in groups.iter().enumerate() {
         let entry = |series: &Series| (Swatch::Line(series.style), names[series.column].clone());
         sheet.legend(&group.iter().map(entry).collect::<Vec<_>>());
-        let (canvas, top) = sheet.row(TITLE_HEIGHT, HEIGHT, below + 8.0);
-        let mut x = sheet::MARGIN + left;
-        for ((part, places, _), axis) in parts.iter().zip(&axes) {
-            let width = room * part.stretch() * (places.len() as f64 + 1.0) / slots;
-            let plot = super::svg::Rect { x, y: top, width, height: HEIGHT };
+        let names_x = place + 1 == groups.len();
+        let below = axes.iter().map(|axis| panel::room_below(axis, true)).fold(0.0, f64::max);
+        let (canvas, top) = sheet.row(TITLE_HEIGHT, height, if names_x { below } else { 0.0 } + 9.0);
+        for (((part, places, _), axis), plot) in parts.iter().zip(&axes).zip(&plots) {
             let look = Look {
                 title: plain(part.title()),
-                names_x: true,
+                names_x,
                 names_y: *part == parts[0].0,
                 upwards: true,
                 ..Look::default()
             };
-            let mut panel = Panel::new(canvas, plot, axis, &y, &look);
-            for (place, series) in group.iter().enumerate() {
+            let mut panel = Panel::new(canvas, Rect { y: top, ..*plot }, axis, &y, &look);
+            for (place, series) in group.iter().enumerate().rev() {
                 let shift = beside(place, group.len());
                 let at = |(slot, &tensor): (usize, &usize)| (slot as f64 + shift, value(series.column, tensor));
                 let points: Vec<_> = places.iter().enumerate().map(at).collect();
                 panel.series(&names[series.column], series.style, &points, 3.4);
             }
-            x += width + GAP;
         }
     }
+}
+
+/// Panels side by side, each as wide as its tensors need.
+fn plots(parts: &[(Part, Vec<usize>, Vec<String>)], left: f64, height: f64) -> Vec<Rect> {
+    let slots = |part: Part, places: &[usize]| part.stretch() * (places.len() as f64 + 1.0);
+    let all: f64 = parts.iter().map(|(part, places, _)| slots(*part, places)).sum();
+    let room = sheet::INNER - left - GAP * parts.len().saturating_sub(1) as f64;
+    let mut x = sheet::MARGIN + left;
+    let plot = |(part, places, _): &(Part, Vec<usize>, Vec<String>)| {
+        let plot = Rect { x, y: 0.0, width: room * slots(*part, places) / all, height };
+        x = plot.right() + GAP;
+        plot
+    };
+    parts.iter().map(plot).collect()
 }
 
 /// Marks of one tensor lie side by side: on the line of exact zeros they would hide each other.
@@ -277,18 +302,14 @@ fn beside(place: usize, count: usize) -> f64 {
     (place as f64 - (count as f64 - 1.0) / 2.0) * 0.62 / count as f64
 }
 
-fn drawn_csv(
-    params: &Params,
-    blocks: &[Block<Changes>],
-    tensors: &[Vec<TensorChange>],
-) -> Result<Vec<u8>, StageError> {
+fn drawn_csv(params: &Params, blocks: &[Block<Changes>], parts: &[Changed]) -> Result<Vec<u8>, StageError> {
     let mut records: Vec<Record> = Vec::new();
-    for (block, tensors) in blocks.iter().zip(tensors) {
-        for column in 0..block.slice.columns.len() {
-            for (place, tensor) in tensors.iter().enumerate() {
+    for (block, changed) in blocks.iter().zip(parts) {
+        for (column, means) in changed.means.iter().enumerate() {
+            for (tensor, mean) in changed.tensors.iter().zip(means) {
                 let panel = Part::of(tensor).map_or("", Part::title);
                 let mut values = vec![tensor.name.clone(), kind_name(tensor.kind).to_owned(), panel.to_owned()];
-                values.extend(data::of_mean(block.mean(column, relative(place))));
+                values.extend(data::of_mean(*mean));
                 records.push((block.of_column(&params.layout, column), values));
             }
         }
@@ -349,7 +370,7 @@ mod tests {
         ];
         let parts = parts(&tensors);
         let titles: Vec<&str> = parts.iter().map(|(part, _, _)| part.title()).collect();
-        assert_eq!(titles, ["Weights", "BN scale", "BN shift", "BN mean", "BN variance"]);
+        assert_eq!(titles, ["Weights", "Norm scale", "Norm shift", "BN mean", "BN variance"]);
         assert_eq!(
             parts[0].2,
             ["conv1", "mlp.0", "mlp.3", "layer1.0.conv1", "self_attention", "classifier", "classifier bias"]

@@ -49,6 +49,12 @@ impl Stage for Perception {
         &[Port::gather("perceptions", "perceptions of `measure/perception` of one class and seed for every method")];
     const OUTPUTS: &'static [OutputPort] = &[SVG, PNG, DATA];
 
+    fn check(params: &Params) -> Vec<(&'static str, String)> {
+        let mut problems = Vec::new();
+        params.layout.layout().check(&mut problems);
+        problems
+    }
+
     fn run(params: Params, io: &mut StageIo) -> Result<(), StageError> {
         let runs = gather_as(io, "perceptions", read)?;
         let layout = params.layout.layout();
@@ -136,11 +142,13 @@ fn draw_block(sheet: &mut Sheet, layout: &Layout, block: &Block<Seen>) {
     let mut lefts = vec![0.0; columns];
     lefts[0] = panel::room_left(&y);
     for (row, here) in runs.chunks(columns).enumerate() {
-        // The axis below is named under the last panel of each column of panels.
+        // The axis below is named under the last panel of each column of panels; where the row below is shorter, its
+        // empty place takes the names.
         let is_last = |place: usize| (row + 1) * columns + place >= runs.len();
-        let below = if (0..here.len()).any(is_last) { panel::room_below(&x, false) } else { 4.0 };
+        let below = if is_last(0) { panel::room_below(&x, false) } else { 4.0 };
         let (canvas, top) = sheet.row(TITLE_HEIGHT, HEIGHT, below + 4.0);
-        for (place, (plot, (column, seen))) in sheet::beside(&lefts, top, HEIGHT, GAP).into_iter().zip(here).enumerate() {
+        for (place, (plot, (column, seen))) in sheet::beside(&lefts, top, HEIGHT, GAP).into_iter().zip(here).enumerate()
+        {
             let (share, ..) = not_predicted(seen);
             let beside = plain(format!("{share:.2}"));
             let room = plot.width - svg::width(&beside, panel::BESIDE) - 4.0;
@@ -164,17 +172,12 @@ fn scatter(panel: &mut Panel, seen: &Seen) {
         chosen.map(|((&distance, &probability), _)| (distance, probability)).collect()
     };
     // A dot is a line of no length with round ends: the shortest way to write thousands of them.
-    let dots: String =
-        panel.places(&of(false)).iter().map(|(x, y)| format!("M{} {}h0", svg::number(*x), svg::number(*y))).collect();
+    let dots = svg::specks(&panel.places(&of(false)), "h0");
     let (fill, opacity) = (Stroke::new(OTHER.colour, 2.0), 0.45);
     if !dots.is_empty() {
         panel.canvas().dots(&dots, fill, opacity);
     }
-    let crosses: String = panel
-        .places(&of(true))
-        .iter()
-        .map(|(x, y)| format!("M{} {}h2.4m-1.2 -1.2v2.4", svg::number(x - 1.2), svg::number(*y)))
-        .collect();
+    let crosses = svg::specks(&panel.places(&of(true)), "m-1.2 0h2.4m-1.2 -1.2v2.4");
     if !crosses.is_empty() {
         panel.canvas().dots(&crosses, Stroke::new(AS_FORGOTTEN.colour, 0.6), 0.7);
     }

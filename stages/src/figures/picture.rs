@@ -28,8 +28,7 @@ static FONTS: LazyLock<Arc<fontdb::Database>> = LazyLock::new(|| {
 /// # Errors
 /// When the text is no SVG, or too large to hold.
 pub(super) fn png(svg: &str) -> Result<Vec<u8>, String> {
-    let options =
-        Options { font_family: font::FAMILY.to_owned(), fontdb: Arc::clone(&FONTS), ..Options::default() };
+    let options = Options { font_family: font::FAMILY.to_owned(), fontdb: Arc::clone(&FONTS), ..Options::default() };
     let tree = Tree::from_str(svg, &options).map_err(|e| format!("the drawing is no SVG: {e}"))?;
     let (width, height) = (tree.size().width(), tree.size().height());
     let scale = (DPI / SVG_DPI).min((PIXELS_MAX / (width * height)).sqrt());

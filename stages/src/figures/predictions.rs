@@ -66,8 +66,11 @@ impl Stage for Predictions {
         &[SVG, PNG, DATA, OutputPort::file("divergence", "divergence.csv", "each method's divergence, unrounded")];
 
     fn check(params: &Params) -> Vec<(&'static str, String)> {
+        let mut problems = Vec::new();
+        params.layout.layout().check(&mut problems);
         let odd = params.published.iter().filter(|(_, value)| !(0.0..f64::INFINITY).contains(*value));
-        odd.map(|(name, value)| ("published", format!("the divergence of `{name}` is {value}"))).collect()
+        problems.extend(odd.map(|(name, value)| ("published", format!("the divergence of `{name}` is {value}"))));
+        problems
     }
 
     fn run(params: Params, io: &mut StageIo) -> Result<(), StageError> {
@@ -93,7 +96,9 @@ fn check_alike(block: &Block<Seen>) -> Result<(), StageError> {
         None => Ok(()),
         Some(pair) => {
             let [a, b] = [pair[0].0, pair[1].0].map(|column| &block.slice.columns[column].value);
-            Err(StageError::failed(format!("`{a}` and `{b}` forgot different classes, or have different numbers of them")))
+            Err(StageError::failed(format!(
+                "`{a}` and `{b}` forgot different classes, or have different numbers of them"
+            )))
         }
     }
 }
@@ -129,14 +134,14 @@ fn reference<'a>(params: &Params, block: &'a Block<Seen>) -> Option<(usize, &'a 
 fn draw(params: &Params, layout: &Layout, blocks: &[Block<Seen>]) -> Drawing {
     let name = layout.label(&params.reference);
     let caption = format!(
-        "Share of the test samples of the forgotten class that each class is predicted for. The forgotten class has the \
-         darker bar. Below: divergence D(S || S of {name}) in nats, where an empty bin counts as \u{3b5}; it depends on \
+        "Share of the test samples of the forgotten class that each class is predicted for. \
+         Below: divergence D(S || S of {name}) in nats, where an empty bin counts as \u{3b5}; it depends on \
          \u{3b5} and so do the published figures, which do not tell theirs."
     );
     let mut sheet = Sheet::new(&params.title, &plain(caption));
     sheet.legend(&[
-        (Swatch::Box(SKY), "the method".to_owned()),
-        (Swatch::Box(BLUE), "the forgotten class".to_owned()),
+        (Swatch::Box(SKY), "predicted as another class".to_owned()),
+        (Swatch::Box(BLUE), "predicted as the forgotten class".to_owned()),
         (Swatch::Level(REFERENCE), name.to_owned()),
     ]);
     let mut notes = Vec::new();
@@ -156,7 +161,8 @@ fn draw(params: &Params, layout: &Layout, blocks: &[Block<Seen>]) -> Drawing {
 }
 
 const REFERENCE: Stroke = Stroke::new(BLACK, 0.9);
-const HEIGHT: f64 = 62.0;
+/// Of a panel where there are few rows of them, and where there are many.
+const HEIGHTS: (f64, f64) = (62.0, 50.0);
 const GAP: f64 = 9.0;
 
 fn draw_block(sheet: &mut Sheet, params: &Params, layout: &Layout, block: &Block<Seen>) {
@@ -167,13 +173,16 @@ fn draw_block(sheet: &mut Sheet, params: &Params, layout: &Layout, block: &Block
     let y = Axis::linear(plain("% of samples"), (0.0, 100.0), 2);
     let reference = reference(params, block);
     let columns = sheet::columns(runs.len());
+    let height = if runs.len() > 2 * columns { HEIGHTS.1 } else { HEIGHTS.0 };
     let mut lefts = vec![0.0; columns];
     lefts[0] = panel::room_left(&y);
     for (row, here) in runs.chunks(columns).enumerate() {
+        // As in the figure of perception, names lie in the empty places of a shorter row.
         let is_last = |place: usize| (row + 1) * columns + place >= runs.len();
-        let below = if (0..here.len()).any(is_last) { panel::room_below(&x, false) } else { 4.0 };
-        let (canvas, top) = sheet.row(TITLE_HEIGHT, HEIGHT, below + 4.0);
-        for (place, (plot, (column, seen))) in sheet::beside(&lefts, top, HEIGHT, GAP).into_iter().zip(here).enumerate() {
+        let below = if is_last(0) { panel::room_below(&x, false) } else { 4.0 };
+        let (canvas, top) = sheet.row(TITLE_HEIGHT, height, below + 4.0);
+        for (place, (plot, (column, seen))) in sheet::beside(&lefts, top, height, GAP).into_iter().zip(here).enumerate()
+        {
             let name = layout.column_name(&block.slice.columns[*column]);
             let look = Look {
                 title: plain(svg::fitted(&name, panel::TITLE, plot.width)),
@@ -185,7 +194,11 @@ fn draw_block(sheet: &mut Sheet, params: &Params, layout: &Layout, block: &Block
             let shares = percent(seen);
             let only = |chosen: bool| -> Vec<f64> {
                 let is_forgotten = |class: usize| class == seen.forget_class as usize;
-                shares.iter().enumerate().map(|(class, v)| if is_forgotten(class) == chosen { *v } else { 0.0 }).collect()
+                shares
+                    .iter()
+                    .enumerate()
+                    .map(|(class, v)| if is_forgotten(class) == chosen { *v } else { 0.0 })
+                    .collect()
             };
             panel.bars(&only(false), SKY, 0.8);
             panel.bars(&only(true), BLUE, 0.8);
@@ -202,9 +215,7 @@ fn percent(seen: &Seen) -> Vec<f64> {
 }
 
 fn heads(params: &Params) -> Vec<Text> {
-    let of = |before: &str, exponent: i32| {
-        vec![Span::Plain(format!("{before}\u{3b5} = ")), Span::Power(exponent)]
-    };
+    let of = |before: &str, exponent: i32| vec![Span::Plain(format!("{before}\u{3b5} = ")), Span::Power(exponent)];
     let mut heads = vec![plain("D in nats"), of("all classes, ", -6), of("", -10), of("without f, ", -6), of("", -10)];
     if !params.published.is_empty() {
         heads.push(plain("published"));
@@ -215,7 +226,8 @@ fn heads(params: &Params) -> Vec<Text> {
 fn rows(params: &Params, layout: &Layout, block: &Block<Seen>) -> Vec<Vec<String>> {
     let Some((own, reference)) = reference(params, block) else { return Vec::new() };
     let row = |(column, seen): (usize, &Seen)| {
-        let number = |value: Option<f64>| value.map_or_else(|| "\u{2013}".to_owned(), |value| format!("{:.2}", value + 0.0));
+        let number =
+            |value: Option<f64>| value.map_or_else(|| "\u{2013}".to_owned(), |value| format!("{:.2}", value + 0.0));
         let mut row = vec![layout.column_name(&block.slice.columns[column])];
         row.extend(divergences(seen, reference).map(number));
         if !params.published.is_empty() {

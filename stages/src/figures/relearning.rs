@@ -113,13 +113,13 @@ const fn unit(metric: Metric) -> f64 {
     }
 }
 
-fn title(metric: Metric) -> Text {
+fn title(metric: Metric, original: &str) -> Text {
     let then = |text: &str| Span::Plain(text.to_owned());
     match metric {
         Metric::Forget => vec![Span::Symbol("A", "f"), then(", forgotten class")],
         Metric::Retain => vec![Span::Symbol("A", "r"), then(", remaining classes")],
         Metric::Overall => vec![Span::Symbol("A", "o"), then(", all classes")],
-        Metric::ForgetOverOriginal => vec![Span::Symbol("A", "f"), then(" / that of Original")],
+        Metric::ForgetOverOriginal => vec![Span::Symbol("A", "f"), then(&format!(" / that of {original}"))],
     }
 }
 
@@ -144,41 +144,45 @@ fn caption(params: &Params, blocks: &[Block<Measured>]) -> Text {
     plain(text)
 }
 
-const HEIGHT: f64 = 112.0;
+/// Of a panel where there is one row of them, and where there are more.
+const HEIGHTS: (f64, f64) = (112.0, 84.0);
 const GAP: f64 = 8.0;
 
 fn draw_block(sheet: &mut Sheet, params: &Params, block: &Block<Measured>) {
     let columns: Vec<String> = block.slice.columns.iter().map(|column| column.value.clone()).collect();
     let names = block.names(&params.layout);
     let (epochs, metrics) = (epochs(block), metrics(block));
-    let value = |column: usize, epoch: u32, metric| {
-        mean(block, column, epoch, metric).map(|mean| mean.times(unit(metric)))
-    };
+    let value =
+        |column: usize, epoch: u32, metric| mean(block, column, epoch, metric).map(|mean| mean.times(unit(metric)));
     let last = f64::from(epochs.last().copied().unwrap_or(0));
     let x = Axis::linear(plain("epochs of relearning"), (0.0, last), 5);
     let y = |metric| {
-        let values = (0..columns.len()).flat_map(|column| epochs.iter().filter_map(move |&e| Some(value(column, e, metric)?.value)));
+        let values = (0..columns.len())
+            .flat_map(|column| epochs.iter().filter_map(move |&e| Some(value(column, e, metric)?.value)));
         match metric {
             Metric::Retain => Axis::around(plain("%"), values, (0.0, 100.0), 4),
-            Metric::ForgetOverOriginal => {
-                Axis::linear(plain("ratio"), (0.0, values.fold(1.0, f64::max)), 5)
-            }
+            Metric::ForgetOverOriginal => Axis::linear(plain("ratio"), (0.0, values.fold(1.0, f64::max)), 5),
             _ => Axis::linear(plain("%"), (0.0, 100.0), 5),
         }
     };
     let axes: Vec<Axis> = metrics.iter().map(|&metric| y(metric)).collect();
     let lefts: Vec<f64> = axes.iter().map(panel::room_left).collect();
-    for group in groups(&columns, &params.references) {
+    let groups = groups(&columns, &params.references);
+    let height = if groups.len() == 1 { HEIGHTS.0 } else { HEIGHTS.1 };
+    for (place, group) in groups.iter().enumerate() {
+        let names_x = place + 1 == groups.len();
+        let below = if names_x { panel::room_below(&x, false) } else { 3.0 };
         let entry = |series: &Series| (Swatch::Line(series.style), names[series.column].clone());
         sheet.legend(&group.iter().map(entry).collect::<Vec<_>>());
-        let (canvas, top) = sheet.row(TITLE_HEIGHT, HEIGHT, panel::room_below(&x, false) + 8.0);
-        for ((plot, axis), &metric) in sheet::beside(&lefts, top, HEIGHT, GAP).into_iter().zip(&axes).zip(&metrics) {
-            let look = Look { title: title(metric), names_x: true, names_y: true, ..Look::default() };
+        let (canvas, top) = sheet.row(TITLE_HEIGHT, height, below + 6.0);
+        for ((plot, axis), &metric) in sheet::beside(&lefts, top, height, GAP).into_iter().zip(&axes).zip(&metrics) {
+            let look =
+                Look { title: title(metric, params.layout.label(ORIGINAL)), names_x, names_y: true, ..Look::default() };
             let mut panel = Panel::new(canvas, plot, &x, axis, &look);
             if metric == Metric::ForgetOverOriginal {
                 panel.level(1.0, Stroke::new(GREY, 0.7));
             }
-            for series in &group {
+            for series in group {
                 let band = epochs.iter().filter_map(|&epoch| {
                     let mean = value(series.column, epoch, metric)?;
                     let half = mean.half_width?;
@@ -186,8 +190,10 @@ fn draw_block(sheet: &mut Sheet, params: &Params, block: &Block<Measured>) {
                 });
                 panel.band(series.style, &band.collect::<Vec<_>>());
             }
-            for series in &group {
-                let point = |&epoch: &u32| (f64::from(epoch), value(series.column, epoch, metric).map(|mean| mean.value));
+            // References last: they lie on top, and what is below them shows through.
+            for series in group.iter().rev() {
+                let point =
+                    |&epoch: &u32| (f64::from(epoch), value(series.column, epoch, metric).map(|mean| mean.value));
                 let points: Vec<_> = epochs.iter().map(point).filter(|(_, value)| value.is_some()).collect();
                 panel.series(&names[series.column], series.style, &points, 3.6);
             }

@@ -11,9 +11,16 @@ const POWERS_MAX: i32 = 6;
 /// How values become places from 0 to 1.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Scale {
-    Linear { low: f64, high: f64 },
+    Linear {
+        low: f64,
+        high: f64,
+    },
     /// Powers of ten; with `zero`, below them a line where 0 lies.
-    Log { low: i32, high: i32, zero: bool },
+    Log {
+        low: i32,
+        high: i32,
+        zero: bool,
+    },
     /// Equal parts, one for each of so many things; the value is the number of one.
     Parts(usize),
 }
@@ -126,27 +133,30 @@ fn round_step(at_least: f64) -> (f64, usize) {
 }
 
 #[cfg(test)]
-#[expect(clippy::float_cmp, reason = "values are chosen to be exact")]
 mod tests {
     use super::*;
 
     fn labels(axis: &Axis) -> Vec<String> {
-        let text = |tick: &Tick| {
-            tick.label.iter().map(|span| match span {
-                Span::Plain(text) => text.clone(),
-                Span::Symbol(letter, below) => format!("{letter}{below}"),
-                Span::Power(exponent) => format!("1e{exponent}"),
-            })
+        let text = |span: &Span| match span {
+            Span::Plain(text) => text.clone(),
+            Span::Symbol(letter, below) => format!("{letter}{below}"),
+            Span::Power(exponent) => format!("1e{exponent}"),
         };
-        axis.ticks.iter().flat_map(text).collect()
+        axis.ticks.iter().flat_map(|tick| &tick.label).map(text).collect()
     }
 
     #[test]
     fn ticks_are_round_and_inside() {
         assert_eq!(labels(&Axis::linear(plain(""), (0.0, 100.0), 5)), ["0", "20", "40", "60", "80", "100"]);
         assert_eq!(labels(&Axis::linear(plain(""), (0.0, 1.2), 4)), ["0.0", "0.5", "1.0"]);
-        assert_eq!(labels(&Axis::linear(plain(""), (-0.2, 0.2), 4)), ["\u{2212}0.2", "\u{2212}0.1", "0.0", "0.1", "0.2"]);
-        assert_eq!(labels(&Axis::around(plain(""), [63.0, 98.7].into_iter(), (0.0, 100.0), 4)), ["60", "70", "80", "90", "100"]);
+        assert_eq!(
+            labels(&Axis::linear(plain(""), (-0.2, 0.2), 4)),
+            ["\u{2212}0.2", "\u{2212}0.1", "0.0", "0.1", "0.2"]
+        );
+        assert_eq!(
+            labels(&Axis::around(plain(""), [63.0, 98.7].into_iter(), (0.0, 100.0), 4)),
+            ["60", "70", "80", "90", "100"]
+        );
     }
 
     #[test]
@@ -154,7 +164,10 @@ mod tests {
         for values in [vec![], vec![0.0], vec![100.0], vec![42.0, 42.0]] {
             let axis = Axis::around(plain(""), values.iter().copied(), (0.0, 100.0), 5);
             assert!(axis.ticks.len() >= 2, "{values:?}: {axis:?}");
-            assert!(values.iter().all(|v| axis.scale.place(*v).is_some_and(|at| (0.0..=1.0).contains(&at))), "{axis:?}");
+            assert!(
+                values.iter().all(|v| axis.scale.place(*v).is_some_and(|at| (0.0..=1.0).contains(&at))),
+                "{axis:?}"
+            );
         }
     }
 

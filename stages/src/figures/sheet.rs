@@ -18,8 +18,6 @@ const CAPTION: Type = Type::new(7.5).dark();
 const LEGEND: Type = Type::new(7.5);
 const LEGEND_LINE: f64 = 11.0;
 const TABLE: Type = Type::new(7.5);
-/// Length of a line in a legend.
-const SWATCH: f64 = 20.0;
 /// The widest name in a legend.
 const NAME_ROOM: f64 = 150.0;
 /// Notes beyond these are counted, not printed.
@@ -97,28 +95,27 @@ impl Sheet {
         }
     }
 
-    /// Names in columns of one width, as many as fit.
+    /// Names one after the other, on as many lines as they need.
     pub(super) fn legend(&mut self, entries: &[(Swatch, String)]) {
-        let names: Vec<String> = entries.iter().map(|(_, name)| svg::fitted(name, LEGEND, NAME_ROOM)).collect();
-        let widest = names.iter().map(|name| svg::width(&plain(name.as_str()), LEGEND)).fold(0.0, f64::max);
-        let column = SWATCH + 4.0 + widest + 12.0;
-        let columns = ((INNER + 12.0) / column).floor().max(1.0) as usize;
-        // Full columns of equal height read better than a long line and a rest.
-        let rows = entries.len().div_ceil(columns);
-        let columns = entries.len().div_ceil(rows.max(1));
-        for (place, ((swatch, full), name)) in entries.iter().zip(names).enumerate() {
-            let x = MARGIN + (place % columns) as f64 * column;
-            let y = self.y + (place / columns) as f64 * LEGEND_LINE + LEGEND_LINE / 2.0;
-            self.entry((x, y), *swatch, full, name);
+        let mut x = MARGIN;
+        for (swatch, full) in entries {
+            let name = svg::fitted(full, LEGEND, NAME_ROOM);
+            let width = swatch.width() + 4.0 + svg::width(&plain(name.as_str()), LEGEND);
+            if x > MARGIN && x + width > MARGIN + INNER {
+                x = MARGIN;
+                self.y += LEGEND_LINE;
+            }
+            self.entry((x, self.y + LEGEND_LINE / 2.0), *swatch, full, name);
+            x += width + 13.0;
         }
-        self.y += rows as f64 * LEGEND_LINE + 4.0;
+        self.y += LEGEND_LINE + 4.0;
     }
 
     /// Names below each other, on the right of a panel that has its room already.
     pub(super) fn legend_at(&mut self, x: f64, top: f64, entries: &[(Swatch, String)]) {
-        let room = WIDTH - MARGIN - x - SWATCH - 4.0;
         for (place, (swatch, name)) in entries.iter().enumerate() {
             let y = top + place as f64 * LEGEND_LINE + LEGEND_LINE / 2.0;
+            let room = WIDTH - MARGIN - x - swatch.width() - 4.0;
             self.entry((x, y), *swatch, name, svg::fitted(name, LEGEND, room));
         }
     }
@@ -126,7 +123,7 @@ impl Sheet {
     fn entry(&mut self, (x, y): (f64, f64), swatch: Swatch, full: &str, name: String) {
         self.canvas.group(full, |canvas| {
             draw_swatch(canvas, swatch, x, y);
-            canvas.text((x + SWATCH + 4.0, y + LEGEND.size * 0.35), &plain(name), LEGEND);
+            canvas.text((x + swatch.width() + 4.0, y + LEGEND.size * 0.35), &plain(name), LEGEND);
         });
     }
 
@@ -190,16 +187,27 @@ impl Sheet {
     }
 }
 
+impl Swatch {
+    const fn width(self) -> f64 {
+        match self {
+            Self::Line(_) | Self::Level(_) => 20.0,
+            Self::Mark(_) => 5.0,
+            Self::Box(_) => 9.0,
+        }
+    }
+}
+
 fn draw_swatch(canvas: &mut Canvas, swatch: Swatch, x: f64, y: f64) {
-    let ends = ((x, y), (x + SWATCH, y));
+    let width = swatch.width();
+    let (end, middle) = ((x + width, y), (x + width / 2.0, y));
     match swatch {
         Swatch::Line(style) => {
-            canvas.line(ends.0, ends.1, style.stroke(1.1));
-            style.mark(canvas, &[(x + SWATCH / 2.0, y)], 4.5);
+            canvas.line((x, y), end, style.stroke(1.1));
+            style.mark(canvas, &[middle], 4.5);
         }
-        Swatch::Mark(style) => style.mark(canvas, &[(x + SWATCH / 2.0, y)], 4.5),
-        Swatch::Box(colour) => canvas.rect(Rect { x: x + 5.0, y: y - 3.5, width: 10.0, height: 7.0 }, colour),
-        Swatch::Level(stroke) => canvas.line(ends.0, ends.1, stroke),
+        Swatch::Mark(style) => style.mark(canvas, &[middle], 4.5),
+        Swatch::Box(colour) => canvas.rect(Rect { x, y: y - 3.5, width, height: 7.0 }, colour),
+        Swatch::Level(stroke) => canvas.line((x, y), end, stroke),
     }
 }
 

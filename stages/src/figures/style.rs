@@ -68,9 +68,13 @@ const REFERENCES: [Style; 3] = [
 /// methods.
 pub(super) fn groups(columns: &[String], references: &[String]) -> Vec<Vec<Series>> {
     let place = |name: &String| columns.iter().position(|column| column == name);
-    let known: Vec<usize> = references.iter().filter_map(place).take(REFERENCES.len()).collect();
-    let common: Vec<Series> =
-        known.iter().zip(REFERENCES).map(|(&column, style)| Series { column, style }).collect();
+    let mut known: Vec<usize> = Vec::new();
+    for column in references.iter().filter_map(place) {
+        if known.len() < REFERENCES.len() && !known.contains(&column) {
+            known.push(column);
+        }
+    }
+    let common: Vec<Series> = known.iter().zip(REFERENCES).map(|(&column, style)| Series { column, style }).collect();
     let others: Vec<usize> = (0..columns.len()).filter(|column| !known.contains(column)).collect();
     if others.is_empty() {
         return vec![common];
@@ -107,7 +111,8 @@ impl Style {
         }
         match (self.marker, self.hollow) {
             (Marker::Plus, _) => canvas.outline(&d, Stroke::new(self.colour, 1.1)),
-            (_, true) => canvas.shape(&d, WHITE, Stroke::new(self.colour, 0.9)),
+            // What lies below shows through: a reference at 0 hides no method there.
+            (_, true) => canvas.outline(&d, Stroke::new(self.colour, 0.9)),
             (_, false) => canvas.shape(&d, self.colour, Stroke::new(WHITE, 0.4)),
         }
     }
@@ -156,7 +161,7 @@ mod tests {
     fn every_method_is_in_one_group_and_every_reference_in_all() {
         for n in 0..40 {
             let columns = names(n);
-            let references = ["m1".to_owned(), "m0".to_owned(), "absent".to_owned()];
+            let references = ["m1".to_owned(), "m0".to_owned(), "m1".to_owned(), "absent".to_owned()];
             let groups = groups(&columns, &references);
             let known = n.min(2);
             let mut seen: Vec<usize> = Vec::new();

@@ -193,7 +193,8 @@ impl Canvas {
 
     pub(super) fn text(&mut self, at: (f64, f64), text: &[Span], font: Type) {
         let (x, y) = (number(at.0), number(at.1));
-        let mut attributes = format!("x=\"{x}\" y=\"{y}\" font-size=\"{}\" fill=\"{}\"", number(font.size), font.colour);
+        let mut attributes =
+            format!("x=\"{x}\" y=\"{y}\" font-size=\"{}\" fill=\"{}\"", number(font.size), font.colour);
         if font.bold {
             attributes.push_str(" font-weight=\"bold\"");
         }
@@ -205,7 +206,7 @@ impl Canvas {
         if font.turned != 0.0 {
             _ = write!(attributes, " transform=\"rotate({} {x} {y})\"", number(-font.turned));
         }
-        let line = spans(text, font.size);
+        let line = spans(text, font);
         self.push(&format!("<text {attributes}>{line}</text>"));
     }
 
@@ -236,6 +237,16 @@ pub(super) fn path(points: &[(f64, f64)]) -> String {
     d
 }
 
+/// The attribute `d` of short lines that all begin somewhere else; places are rounded to a tenth of a point, because there
+/// are thousands of them.
+pub(super) fn specks(at: &[(f64, f64)], line: &str) -> String {
+    let mut path = String::new();
+    for (x, y) in at {
+        path.push_str(&format!("M{x:.1} {y:.1}{line}"));
+    }
+    path
+}
+
 /// At most two decimals: a hundredth of a point is seen by nobody.
 pub(super) fn number(value: f64) -> String {
     let text = format!("{value:.2}");
@@ -243,8 +254,10 @@ pub(super) fn number(value: f64) -> String {
     if text == "-0" { "0".to_owned() } else { text.to_owned() }
 }
 
-fn spans(text: &[Span], size: f64) -> String {
-    let mut line = String::new();
+fn spans(text: &[Span], font: Type) -> String {
+    let (mut line, size) = (String::new(), font.size);
+    // The embedded font has no bold italics, and a machine's own would be of another width.
+    let italic = if font.bold { " font-style=\"italic\" font-weight=\"normal\"" } else { " font-style=\"italic\"" };
     // How far the last span moved the baseline: the next one moves it back.
     let mut moved = 0.0;
     let back = |moved: f64| if moved == 0.0 { String::new() } else { format!(" dy=\"{}\"", number(-moved)) };
@@ -254,22 +267,17 @@ fn spans(text: &[Span], size: f64) -> String {
             Span::Plain(text) if moved == 0.0 => line.push_str(&escape(text)),
             Span::Plain(text) => _ = write!(line, "<tspan{}>{}</tspan>", back(moved), escape(text)),
             Span::Symbol(letter, _) => {
-                _ = write!(line, "<tspan{} font-style=\"italic\">{}</tspan>", back(moved), escape(letter));
+                _ = write!(line, "<tspan{}{italic}>{}</tspan>", back(moved), escape(letter));
             }
             Span::Power(_) => _ = write!(line, "<tspan{}>10</tspan>", back(moved)),
         }
         moved = 0.0;
         let (shift, beside, style) = match span {
-            Span::Symbol(_, below) if !below.is_empty() => (size * LOWER, (*below).to_owned(), " font-style=\"italic\""),
+            Span::Symbol(_, below) if !below.is_empty() => (size * LOWER, (*below).to_owned(), italic),
             Span::Power(exponent) => (-size * HIGHER, minus(&exponent.to_string()), ""),
             _ => continue,
         };
-        _ = write!(
-            line,
-            "<tspan dy=\"{}\" font-size=\"{small}\"{style}>{}</tspan>",
-            number(shift),
-            escape(&beside)
-        );
+        _ = write!(line, "<tspan dy=\"{}\" font-size=\"{small}\"{style}>{}</tspan>", number(shift), escape(&beside));
         moved = shift;
     }
     line
@@ -283,10 +291,11 @@ pub(super) fn minus(text: &str) -> String {
 /// How wide a line is.
 pub(super) fn width(text: &[Span], font: Type) -> f64 {
     let of = |text: &str, size: f64| font::width(text, font.bold) * size;
+    let italic = |text: &str, size: f64| font::width(text, false) * size;
     text.iter()
         .map(|span| match span {
             Span::Plain(text) => of(&printable(text), font.size),
-            Span::Symbol(letter, below) => of(letter, font.size) + of(below, font.size * SMALL),
+            Span::Symbol(letter, below) => italic(letter, font.size) + italic(below, font.size * SMALL),
             Span::Power(exponent) => of("10", font.size) + of(&minus(&exponent.to_string()), font.size * SMALL),
         })
         .sum()
@@ -402,7 +411,7 @@ mod tests {
     #[test]
     fn the_baseline_comes_back_after_a_subscript_and_an_exponent() {
         let text = [Span::Symbol("A", "f"), Span::Plain(" at ".to_owned()), Span::Power(-3), Span::Power(2)];
-        let line = spans(&text, 10.0);
+        let line = spans(&text, Type::new(10.0));
         let shifts: Vec<&str> = line.match_indices("dy=\"").map(|(at, _)| &line[at + 4..at + 8]).collect();
         assert_eq!(shifts, ["2\" f", "-2\">", "-3.8", "3.8\"", "-3.8"], "{line}");
         assert!(line.contains(">\u{2212}3</tspan>"), "{line}");
@@ -413,13 +422,7 @@ mod tests {
         let text = vec![Span::Plain("one two ".to_owned()), Span::Symbol("A", "f"), Span::Plain(", four".to_owned())];
         let font = Type::new(10.0);
         let lines = wrapped(&text, font, 45.0);
-        assert_eq!(
-            lines,
-            [
-                plain("one two"),
-                vec![Span::Symbol("A", "f"), Span::Plain(", four".to_owned())],
-            ]
-        );
+        assert_eq!(lines, [plain("one two"), vec![Span::Symbol("A", "f"), Span::Plain(", four".to_owned())],]);
         assert!(lines.iter().all(|line| width(line, font) <= 45.0));
         assert_eq!(wrapped(&plain("incomprehensibilities no"), font, 20.0).len(), 2);
     }

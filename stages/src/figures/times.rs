@@ -5,7 +5,7 @@ use super::panel::{self, Look, Panel, TITLE_HEIGHT};
 use super::scale::Axis;
 use super::sheet::{self, Drawing, Sheet, Swatch};
 use super::style::{BLUE, Marker, Style};
-use super::svg::{self, BLACK, Text, plain};
+use super::svg::{self, BLACK, Rect, Text, plain};
 
 /// What was unlearned where: one panel.
 #[derive(Clone, Debug, PartialEq)]
@@ -49,6 +49,7 @@ pub fn times(title: &str, settings: &[Setting], notes: &[String]) -> Drawing {
         sheet.legend(&entries);
     }
     let x = Axis::log(plain("seconds"), all().flat_map(values).filter(|value| *value > 0.0));
+    let counts = common_n(settings).is_none();
     for settings in settings.chunks(BESIDE) {
         let mut methods: Vec<String> = Vec::new();
         for time in settings.iter().flat_map(|setting| &setting.times) {
@@ -56,7 +57,7 @@ pub fn times(title: &str, settings: &[Setting], notes: &[String]) -> Drawing {
                 methods.push(time.method.clone());
             }
         }
-        draw_row(&mut sheet, settings, &methods, &x);
+        draw_row(&mut sheet, settings, &methods, &x, counts);
     }
     sheet.notes(notes);
     sheet.finish()
@@ -67,7 +68,17 @@ fn caption(settings: &[Setting]) -> String {
     if settings.iter().flat_map(|setting| &setting.times).any(|time| time.half_width.is_some()) {
         text.push_str(" Lines are 95 % intervals of the mean.");
     }
+    if let Some(n) = common_n(settings) {
+        text.push_str(&format!(" Each value is the mean of {n} node{}.", if n == 1 { "" } else { "s" }));
+    }
     text
+}
+
+/// The number of nodes that every value is over, if it is one number.
+fn common_n(settings: &[Setting]) -> Option<usize> {
+    let mut all = settings.iter().flat_map(|setting| &setting.times).filter(|time| time.seconds.is_some());
+    let first = all.next()?.n;
+    all.all(|time| time.n == first).then_some(first)
 }
 
 /// All that is drawn of a time.
@@ -77,26 +88,31 @@ fn values(time: &Time) -> Vec<f64> {
     ends.chain(time.published).filter(|value| value.is_finite() && *value > 0.0).collect()
 }
 
-fn draw_row(sheet: &mut Sheet, settings: &[Setting], methods: &[String], x: &Axis) {
+fn draw_row(sheet: &mut Sheet, settings: &[Setting], methods: &[String], x: &Axis, counts: bool) {
     // The first method is on top.
-    let names: Vec<String> =
-        methods.iter().rev().map(|name| svg::fitted(name, panel::TICKS, 120.0)).collect();
+    let names: Vec<String> = methods.iter().rev().map(|name| svg::fitted(name, panel::TICKS, 120.0)).collect();
     let y = Axis::parts(Text::new(), &names);
     let height = ROW * methods.len() as f64;
     let mut lefts = vec![0.0; settings.len()];
     lefts[0] = panel::room_left(&y);
+    let texts =
+        settings.iter().flat_map(|setting| &setting.times).map(|time| svg::width(&value(time, counts), panel::TICKS));
+    let room = texts.fold(0.0, f64::max) + 8.0;
     let (canvas, top) = sheet.row(TITLE_HEIGHT, height, panel::room_below(x, false) + 8.0);
     let plots = sheet::beside(&lefts, top, height, GAP);
-    for (place, (setting, plot)) in settings.iter().zip(plots).enumerate() {
-        let title = plain(svg::fitted(&setting.name, panel::TITLE, plot.width));
+    for (place, (setting, whole)) in settings.iter().zip(plots).enumerate() {
+        let title = plain(svg::fitted(&setting.name, panel::TITLE, whole.width));
+        // The values are written on the right of each panel.
+        let plot = Rect { width: (whole.width - room).max(40.0), ..whole };
         let look = Look { title, names_x: true, names_y: place == 0, ..Look::default() };
         let mut panel = Panel::new(canvas, plot, x, &y, &look);
         for (row, method) in methods.iter().rev().enumerate() {
             let row = row as f64;
-            match setting.times.iter().find(|time| time.method == *method) {
-                Some(time) if !values(time).is_empty() => draw_time(&mut panel, row, time),
-                _ => panel.beside_place(0.03, row, &plain("not measured")),
+            let time = setting.times.iter().find(|time| time.method == *method);
+            if let Some(time) = time {
+                draw_time(&mut panel, row, time);
             }
+            panel.label(row, &time.map_or_else(not_measured, |time| value(time, counts)));
         }
     }
 }
@@ -114,13 +130,17 @@ fn draw_time(panel: &mut Panel, row: f64, time: &Time) {
     if let Some(at) = panel.at(mean, row) {
         OURS.mark(panel.canvas(), &[at], 4.5);
     }
-    let right = values(time).into_iter().fold(mean, f64::max);
-    let text = format!("{}{}", seconds(mean), if time.n > 1 { format!(" (n = {})", time.n) } else { String::new() });
-    panel.label(right, row, &plain(text));
 }
 
-/// Two digits: no more is known of a time.
-fn seconds(value: f64) -> String {
-    let decimals = if value >= 10.0 { 0 } else if value >= 1.0 { 1 } else { 2 };
-    format!("{value:.decimals$} s")
+fn not_measured() -> Text {
+    plain("not measured")
+}
+
+/// The value in words; `counts` says whether with the number of nodes.
+fn value(time: &Time, counts: bool) -> Text {
+    let Some(mean) = time.seconds.filter(|mean| mean.is_finite() && *mean > 0.0) else { return not_measured() };
+    // Two digits: no more is known of a time.
+    let decimals = if mean >= 10.0 { 0 } else { 1 + usize::from(mean < 1.0) };
+    let nodes = if counts { format!(" (n = {})", time.n) } else { String::new() };
+    plain(format!("{mean:.decimals$} s{nodes}"))
 }

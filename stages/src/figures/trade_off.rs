@@ -16,7 +16,7 @@ use super::{DATA, PNG, SVG, TOOLS, usual_references};
 use crate::io::StageIo;
 use crate::stage::{OutputPort, Port, Stage, StageError, Tool};
 use crate::tables::measured::{Measured, gather};
-use crate::tables::slices::{Run, sections};
+use crate::tables::slices::{Coordinates, Run, sections};
 use crate::tables::statistics::Mean;
 use crate::tables::{Layout, Metric};
 
@@ -97,8 +97,9 @@ struct Point {
 /// What shares a panel, or several where there are many methods.
 struct Part {
     heading: String,
-    coordinates: Vec<(String, String)>,
     columns: Vec<String>,
+    /// Of each column, but for the rate.
+    coordinates: Vec<Coordinates>,
     names: Vec<String>,
     /// By column, in the order of the rates.
     points: Vec<Vec<Point>>,
@@ -108,19 +109,19 @@ struct Part {
 
 /// Blocks that differ by their rate alone are one part.
 fn parts(params: &Params, layout: &Layout, runs: &[Run<Measured>], blocks: &[Block<Measured>]) -> Vec<Part> {
-    let without_rate = |block: &Block<Measured>| -> Vec<(String, String)> {
+    let without_rate = |block: &Block<Measured>| -> Coordinates {
         block.coordinates.iter().filter(|(axis, _)| *axis != params.rates).cloned().collect()
     };
-    let mut keys: Vec<Vec<(String, String)>> = Vec::new();
+    let mut keys: Vec<Coordinates> = Vec::new();
     for block in blocks {
         let key = without_rate(block);
         if !keys.contains(&key) {
             keys.push(key);
         }
     }
-    let of = |key: Vec<(String, String)>| {
+    let of = |key: Coordinates| {
         let here: Vec<&Block<Measured>> = blocks.iter().filter(|block| without_rate(block) == key).collect();
-        part(params, layout, runs, key, &here)
+        part(params, layout, runs, &key, &here)
     };
     keys.into_iter().map(of).collect()
 }
@@ -129,14 +130,19 @@ fn part(
     params: &Params,
     layout: &Layout,
     runs: &[Run<Measured>],
-    coordinates: Vec<(String, String)>,
+    common: &Coordinates,
     blocks: &[&Block<Measured>],
 ) -> Part {
     let last = blocks.iter().filter_map(|block| epochs(block).last().copied()).max().unwrap_or(0);
-    let heading = coordinates.iter().map(|(axis, value)| format!("{axis} {}", layout.label(value)));
+    let heading = common.iter().map(|(axis, value)| format!("{axis} {}", layout.label(value)));
     let heading = heading.collect::<Vec<_>>().join(", ");
     let slice = blocks[0].slice;
-    let columns = slice.columns.iter().map(|column| column.value.clone()).collect();
+    let columns: Vec<String> = slice.columns.iter().map(|column| column.value.clone()).collect();
+    let coordinates = (0..columns.len()).map(|column| {
+        let of_column = blocks[0].of_column(layout, column).into_iter();
+        of_column.filter(|(axis, _)| *axis != params.rates).collect()
+    });
+    let coordinates = coordinates.collect();
     let all = blocks.iter().map(|block| block.slice.trials.len()).max().unwrap_or(0);
     let (mut names, mut points, mut notes) = (Vec::new(), Vec::new(), Vec::new());
     for (column, named) in slice.columns.iter().enumerate() {
@@ -147,7 +153,8 @@ fn part(
         for (block, point) in &own {
             let missing = block.slice.missing(column);
             if !missing.is_empty() {
-                let at = if point.rate.is_empty() { String::new() } else { format!(", {} {}", params.rates, point.rate) };
+                let at =
+                    if point.rate.is_empty() { String::new() } else { format!(", {} {}", params.rates, point.rate) };
                 let missing = missing.join(", ");
                 notes.push(format!("{name}{at}: missing {missing}; incomplete trials are left out of its means."));
             }
@@ -159,7 +166,7 @@ fn part(
         });
         points.push(own.into_iter().map(|(_, point)| point).collect());
     }
-    Part { heading, coordinates, columns, names, points, last, notes }
+    Part { heading, columns, coordinates, names, points, last, notes }
 }
 
 /// The points of a column, with the block of each. A rate that is in no run of the column is none of its grid.
@@ -198,11 +205,13 @@ impl Point {
 }
 
 fn draw(params: &Params, blocks: &[Block<Measured>], parts: &[Part]) -> Drawing {
-    let mut caption: Text = vec![Span::Symbol("A", "f"), Span::Plain(" after the last epoch of relearning against ".into())];
+    let mut caption: Text =
+        vec![Span::Symbol("A", "f"), Span::Plain(" after the last epoch of relearning against ".into())];
     caption.extend([Span::Symbol("A", "r"), Span::Plain(" right after unlearning, in percent. ".into())]);
     caption.push(Span::Plain(format!(
-        "Each method over its whole grid of rates, joined in their order; larger marks are larger rates. Forgetting that \
-         lasts and costs little lies on the lower right. {}",
+        "Each method over its whole grid of {}, joined in its order; larger marks are larger values, and its ends are \
+         beside the name. Forgetting that lasts and costs little lies on the lower right. {}",
+        params.rates,
         averaged(&params.layout, blocks)
     )));
     let mut sheet = Sheet::new(&params.title, &caption);
@@ -216,11 +225,13 @@ fn draw(params: &Params, blocks: &[Block<Measured>], parts: &[Part]) -> Drawing 
 
 /// Width of the panel; the legend is on its right.
 const WIDTH: f64 = 290.0;
+/// Of a panel where there is one, and where there are more.
+const HEIGHTS: (f64, f64) = (200.0, 108.0);
 const SIZES: (f64, f64) = (2.8, 6.4);
 
 fn draw_part(sheet: &mut Sheet, params: &Params, part: &Part) {
     let groups = groups(&part.columns, &params.references);
-    let height = if groups.len() == 1 { 200.0 } else { 130.0 };
+    let height = if groups.len() == 1 { HEIGHTS.0 } else { HEIGHTS.1 };
     let places = |column: usize| part.points[column].iter().map(Point::place).collect::<Vec<_>>();
     let retain = part.points.iter().flatten().filter_map(|point| Some(point.place()?.0));
     let x_label = vec![Span::Symbol("A", "r"), Span::Plain(" right after unlearning, %".to_owned())];
@@ -228,16 +239,17 @@ fn draw_part(sheet: &mut Sheet, params: &Params, part: &Part) {
     let y_label = vec![Span::Symbol("A", "f"), Span::Plain(format!(" after {} epochs, %", part.last))];
     let y = Axis::linear(y_label, (0.0, 100.0), 5);
     let left = panel::room_left(&y);
-    for group in &groups {
-        let top_gap = 6.0;
-        let (canvas, top) = sheet.row(top_gap, height, panel::room_below(&x, false) + 8.0);
+    for (place, group) in groups.iter().enumerate() {
+        let names_x = place + 1 == groups.len();
+        let below = if names_x { panel::room_below(&x, false) } else { 3.0 };
+        let (canvas, top) = sheet.row(6.0, height, below + 5.0);
         let plot = Rect { x: sheet::MARGIN + left, y: top, width: WIDTH, height };
-        let mut panel = Panel::new(canvas, plot, &x, &y, &Look { names_x: true, names_y: true, ..Look::default() });
+        let mut panel = Panel::new(canvas, plot, &x, &y, &Look { names_x, names_y: true, ..Look::default() });
         let is_here = |column: usize| group.iter().any(|series| series.column == column);
         for column in (0..part.columns.len()).filter(|column| !is_here(*column)) {
             panel.context(&places(column).into_iter().flatten().collect::<Vec<_>>());
         }
-        for series in group {
+        for series in group.iter().rev() {
             let sizes = sizes(part.points[series.column].len());
             panel.trace(&part.names[series.column], series.style, &places(series.column), &sizes);
         }
@@ -257,8 +269,8 @@ fn legend_name(part: &Part, column: usize) -> String {
     let name = &part.names[column];
     match rates.as_slice() {
         [] => name.clone(),
-        [only] => format!("{name}, {only}"),
-        [first, .., last] => format!("{name}, {first} to {last}"),
+        [only] => format!("{name}: {only}"),
+        [first, .., last] => format!("{name}: {first} to {last}"),
     }
 }
 
@@ -266,7 +278,7 @@ fn legend_name(part: &Part, column: usize) -> String {
 fn sizes(count: usize) -> Vec<f64> {
     let (small, large) = SIZES;
     match count {
-        0 | 1 => vec![(small + large) / 2.0; count],
+        0 | 1 => vec![f64::midpoint(small, large); count],
         _ => (0..count).map(|place| small + (large - small) * place as f64 / (count - 1) as f64).collect(),
     }
 }
@@ -276,8 +288,7 @@ fn drawn_csv(params: &Params, parts: &[Part]) -> Result<Vec<u8>, StageError> {
     for part in parts {
         for (column, points) in part.points.iter().enumerate() {
             for point in points {
-                let mut coordinates = part.coordinates.clone();
-                coordinates.push((params.layout.columns.clone(), part.columns[column].clone()));
+                let mut coordinates = part.coordinates[column].clone();
                 coordinates.push((params.rates.clone(), point.rate.clone()));
                 let mut values = vec![part.last.to_string()];
                 values.extend(data::of_mean(point.retain));

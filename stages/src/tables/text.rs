@@ -258,10 +258,13 @@ fn grid_latex(grid: &Grid, reasons: &[&str]) -> String {
     if !grid.caption.is_empty() {
         _ = writeln!(text, "  \\caption{{{}}}", escape_latex(&grid.caption));
     }
-    let (open, close) = match grid.labels.len() + usize::from(named) + grid.columns.len() {
-        ..=FITTING_COLUMNS => ("", ""),
-        ..=READABLE_COLUMNS => ("  \\resizebox{\\textwidth}{!}{%\n", "}"),
-        _ => ("  \\rotatebox{90}{\\resizebox{0.9\\textheight}{!}{%\n", "}}"),
+    let columns = grid.labels.len() + usize::from(named) + grid.columns.len();
+    let (open, close) = if columns <= FITTING_COLUMNS {
+        ("", "")
+    } else if columns <= READABLE_COLUMNS {
+        ("  \\resizebox{\\textwidth}{!}{%\n", "}")
+    } else {
+        ("  \\rotatebox{90}{\\resizebox{0.9\\textheight}{!}{%\n", "}}")
     };
     text.push_str(open);
     let mut alignment: String = grid.labels.iter().map(|label| if label.right { 'r' } else { 'l' }).collect();

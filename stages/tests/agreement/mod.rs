@@ -204,8 +204,7 @@ pub fn compared_gradients<'a>(
 
 /// Names of the tensors of [`Network::train_only`], in its order.
 pub fn trainable_names(part: Part) -> Vec<String> {
-    let trainable = |role| matches!(role, Role::Weight { .. } | Role::Bias { .. } | Role::Scale | Role::Shift);
-    let specs = architecture().tensors().into_iter().filter(|spec| trainable(spec.role));
+    let specs = architecture().tensors().into_iter().filter(|spec| spec.role.is_trained());
     let in_part = |name: &String| match part {
         Part::All => true,
         Part::Classifier => name.starts_with("classifier."),

@@ -4,6 +4,7 @@ mod attempt;
 mod cifar;
 mod differences;
 mod download;
+mod figures;
 mod glyphs;
 mod idx_sets;
 mod image_folder;
