@@ -18,7 +18,7 @@ pub fn cells(spec: &StageSpec, params: &Node, problems: &mut Problems) -> Vec<Co
     let scope = Scope::new(params, None);
     let mut cells: Vec<Coordinates> = vec![Vec::new()];
     for (axis, node) in &matrix.axes {
-        cells = with_axis(cells, axis, node, params, problems);
+        cells = with_axis(&cells, axis, node, params, problems);
     }
     for item in &matrix.exclude {
         exclude(matrix, &scope.fill(item, problems), &mut cells, problems);
@@ -37,7 +37,7 @@ pub fn cells(spec: &StageSpec, params: &Node, problems: &mut Problems) -> Vec<Co
 /// Every cell with every value of one more axis. Its list may be that of a value on an axis before it:
 /// `${params.${matrix.setting}.classes}`.
 fn with_axis(
-    cells: Vec<Coordinates>,
+    cells: &[Coordinates],
     axis: &Key,
     node: &Node,
     params: &Node,
@@ -55,7 +55,7 @@ fn with_axis(
     let mut grown = Vec::new();
     // One wrong value on an axis before it would be told once a cell.
     let mut told = false;
-    for cell in &cells {
+    for cell in cells {
         let mut here = Problems::default();
         let values = axis_values(axis, &Scope::new(params, Some(cell)).fill(node, &mut here), &mut here);
         if !told && !here.is_empty() {
