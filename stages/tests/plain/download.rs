@@ -36,7 +36,7 @@ fn demanded(name: &str, bytes: &[u8]) -> Value {
 
 fn params(mirrors: &[&Server]) -> Value {
     let mirrors: Vec<String> = mirrors.iter().map(|server| server.url()).collect();
-    json!({"files": [demanded(NAME, &file())], "mirrors": mirrors, "stall_seconds": 1, "tries": 2})
+    json!({"files": [demanded(NAME, &file())], "mirrors": mirrors, "tries": 2})
 }
 
 fn run(mirrors: &[&Server]) -> Result<Done, String> {
@@ -103,11 +103,14 @@ fn a_stalled_connection_is_given_up_and_gone_on_from() {
         0 => Reply::file(&file(), request).stalled(120_000),
         _ => Reply::file(&file(), request),
     });
+    let mut params = params(&[&server]);
+    params["stall_seconds"] = json!(2);
     let start = Instant::now();
-    let done = fetched(&server);
+    let done = Setup::new(STAGE, params).run().unwrap();
+    assert!(done.bytes("files/a.bin") == file());
     assert_eq!(server.asked(), asked(&[None, Some(120_000)]));
     assert_eq!(received(&done), 300_000);
-    assert!((1..8).contains(&start.elapsed().as_secs()), "{:?}", start.elapsed());
+    assert!((2..25).contains(&start.elapsed().as_secs()), "{:?}", start.elapsed());
 }
 
 #[test]
@@ -116,7 +119,7 @@ fn a_server_that_never_answers_is_told_as_stalled() {
     let url = format!("http://{}", listener.local_addr().unwrap());
     let params = json!({"files": [demanded(NAME, b"x")], "mirrors": [url], "stall_seconds": 1, "tries": 1});
     let error = error_of(STAGE, params);
-    assert!(error.contains("stalled: not a byte for 1 s (1 tries in a row without a byte more)"), "{error}");
+    assert!(error.contains("stalled: not a byte for 1 s (one try without a byte more)"), "{error}");
 }
 
 #[test]
@@ -175,6 +178,10 @@ fn a_second_attempt_at_the_same_time_does_not_touch_what_the_first_one_keeps() {
     let broken = serve(|_| Reply::status("404 Not Found"));
     let error = Setup::new(STAGE, params(&[&broken])).kept(kept.path()).run().err().unwrap();
     assert!(!error.contains("is kept"), "{error}");
+    drop(lock);
+    std::fs::remove_file(kept.path().join("a.bin.part")).unwrap();
+    Setup::new(STAGE, params(&[&broken])).kept(kept.path()).run().err().unwrap();
+    assert!(!kept.path().exists(), "an attempt that received nothing leaves nothing");
 }
 
 #[test]
@@ -349,7 +356,7 @@ fn a_request_to_stop_is_heard_while_the_server_stalls() {
     let start = Instant::now();
     let error = Setup::new(STAGE, params).cancelled_by(&stop).run().err().unwrap();
     assert_eq!(error, "stopped on request");
-    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+    assert!(start.elapsed() < Duration::from_secs(30), "{:?}", start.elapsed());
 }
 
 #[test]
@@ -380,6 +387,7 @@ fn without_a_network_the_error_says_which_files_to_put_where() {
         error_of(STAGE, json!({"dataset": dataset, "mirrors": [format!("http://{closed}/x/")], "tries": 1}))
     };
     let error = with("mnist");
+    assert!(!error.contains("is kept"), "nothing came: {error}");
     let begin =
         format!("train-images-idx3-ubyte.gz cannot be fetched:\n  http://{closed}/x/train-images-idx3-ubyte.gz: ");
     assert!(error.starts_with(&begin) && error.contains("refused"), "{error}");

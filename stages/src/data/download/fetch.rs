@@ -132,7 +132,8 @@ impl<'a, 'b> Fetcher<'a, 'b> {
             failures = if now > best { 0 } else { failures + 1 };
             best = best.max(now);
             if failures >= self.tries {
-                return Ok(Err(format!("{reason} ({failures} tries in a row without a byte more)")));
+                let tries = if failures == 1 { "one try".to_owned() } else { format!("{failures} tries in a row") };
+                return Ok(Err(format!("{reason} ({tries} without a byte more)")));
             }
             self.pause(failures)?;
         }

@@ -181,12 +181,17 @@ impl Stage for Download {
         let place = Place::open(io)?;
         let total = wanted.iter().map(|file| file.bytes).sum();
         let mut fetcher = Fetcher::new(io, &mirrors, timeouts, params.tries, total);
-        for file in &wanted {
-            if let Err(reasons) = fetcher.fetch(file, &place.partial(&file.name))? {
-                return Err(StageError::failed(cannot(&params, file, &reasons, place.lock.is_some())));
-            }
-        }
+        let fetched = wanted.iter().try_for_each(|file| match fetcher.fetch(file, &place.partial(&file.name))? {
+            Ok(()) => Ok(()),
+            Err(reasons) => Err(StageError::failed(cannot(&params, file, &reasons, place.keeps(&wanted)))),
+        });
         let received = fetcher.received();
+        if let Err(error) = fetched {
+            if !place.keeps(&wanted) {
+                place.close();
+            }
+            return Err(error);
+        }
         io.measure("received_bytes", received as f64);
         place.hand_over(&wanted, &io.output("files"))
     }
@@ -252,6 +257,21 @@ impl Place {
         self.folder.join(format!("{name}.part"))
     }
 
+    /// Whether the next attempt can go on from something.
+    fn keeps(&self, wanted: &[Wanted]) -> bool {
+        let begun = |file: &Wanted| self.partial(&file.name).metadata().is_ok_and(|metadata| metadata.len() > 0);
+        self.lock.is_some() && wanted.iter().any(begun)
+    }
+
+    /// Removes the kept folder.
+    fn close(self) {
+        if self.lock.is_some() {
+            // What cannot be removed, or was put there meanwhile, goes when it is old.
+            let _ = std::fs::remove_file(self.folder.join(Self::LOCK));
+            let _ = std::fs::remove_dir(&self.folder);
+        }
+    }
+
     /// Moves the files, which are whole, to the output, and leaves nothing behind.
     fn hand_over(self, wanted: &[Wanted], output: &Path) -> Result<(), StageError> {
         std::fs::create_dir_all(output).map_err(|e| StageError::io("creating the output files", e))?;
@@ -262,11 +282,7 @@ impl Place {
                 .or_else(|_| std::fs::copy(&from, &to).and_then(|_| std::fs::remove_file(&from)))
                 .map_err(|e| StageError::io(format!("moving {} to the output", from.display()), e))?;
         }
-        if self.lock.is_some() {
-            // What cannot be removed, or was put there meanwhile, goes when it is old.
-            let _ = std::fs::remove_file(self.folder.join(Self::LOCK));
-            let _ = std::fs::remove_dir(&self.folder);
-        }
+        self.close();
         Ok(())
     }
 }
