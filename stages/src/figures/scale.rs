@@ -133,7 +133,6 @@ fn round_step(at_least: f64) -> (f64, usize) {
 }
 
 #[cfg(test)]
-#[expect(clippy::float_cmp, reason = "values are chosen to be exact")]
 mod tests {
     use super::*;
 
