@@ -46,7 +46,7 @@ impl Stage for Import {
     type Params = Params;
 
     const NAME: &'static str = "model/import";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const SUMMARY: &'static str = "Takes in a network's weights from a safetensors file (a PyTorch state dict).";
     const INPUTS: &'static [Port] = &[];
     const OUTPUTS: &'static [OutputPort] = &[OutputPort::file("model", "model.safetensors", "the network")];

@@ -88,7 +88,7 @@ impl Stage for Original {
     type Params = Params;
 
     const NAME: &'static str = "train/original";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const SUMMARY: &'static str = "Trains a network, from fresh or given weights.";
     const TOOLCHAIN: &'static [Tool] = &[Tool::Libtorch];
     const INPUTS: &'static [Port] = &[Port::data("data", Sees::Both, "the training data"), START];

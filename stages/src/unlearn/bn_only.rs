@@ -69,7 +69,7 @@ impl Stage for BnOnly {
     type Params = Params;
 
     const NAME: &'static str = "unlearn/bn_only";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const SUMMARY: &'static str = "Control: only BatchNorm's running statistics move, by forget batches; no training.";
     const TOOLCHAIN: &'static [Tool] = &[Tool::Libtorch];
     const INPUTS: &'static [Port] =

@@ -160,7 +160,7 @@ impl Stage for Pru {
     type Params = Params;
 
     const NAME: &'static str = "unlearn/pru";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const SUMMARY: &'static str = "Perception revising unlearning: moves the embeddings of the forget class.";
     const TOOLCHAIN: &'static [Tool] = &[Tool::Libtorch];
     const INPUTS: &'static [Port] =

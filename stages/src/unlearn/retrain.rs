@@ -76,7 +76,7 @@ impl Stage for Retrain {
     type Params = Params;
 
     const NAME: &'static str = "unlearn/retrain";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const SUMMARY: &'static str = "Trains from fresh weights without the forget class (exact unlearning).";
     const TOOLCHAIN: &'static [Tool] = &[Tool::Libtorch];
     const INPUTS: &'static [Port] =
