@@ -1,57 +1,40 @@
-//! Pipeline -> [`Graph`]: cells of every matrix, params with defaults, inputs resolved to nodes, order.
+//! Pipeline -> [`Graph`]: cells of every matrix, params with defaults, inputs and results resolved to nodes, order.
 //!
-//! Reports every problem of the file in one pass. Reads no file and knows nothing of what is cached.
+//! Reports every problem of the pipeline and of what it imports in one pass. Reads no file and knows nothing of what
+//! is cached.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::rc::Rc;
+use std::sync::Arc;
 
-use petgraph::algo::{tarjan_scc, toposort};
-use petgraph::graph::{DiGraph, NodeIndex};
-use pru_flow_stages::{Port, Resources, Sees};
+use pru_flow_stages::{Port, Sees};
 
-use crate::command_files::files_named_in;
-use crate::graph::{CommandLine, ExternalFile, Graph, GraphNode, NodeId, Output, PortInputs, Work};
-use crate::matrix::cells;
+use crate::graph::{Graph, GraphNode, NeededResult, NodeId, PortInputs, Waiting, Work};
+use crate::matrix::{Coordinates, cells};
+use crate::order::{Ordered, order};
 use crate::params::ParamTypes;
 use crate::pipeline::{self, Pipeline, StageSpec};
-use crate::problem::{Problem, Problems, Span, suggest};
-use crate::resources;
-use crate::selector::{Selector, node_name};
-use crate::template::{Later, Part, Scope, split};
+use crate::problem::{Problem, Problems, Span, did_you_mean, suggest};
+use crate::recipe::{Bases, Recipe};
+use crate::selector::{ResultName, Selector, node_name};
+use crate::template::{Awaited, Results};
 use crate::yaml::{Node, Value};
 
-/// Folders against which relative paths are resolved.
-#[derive(Clone, Debug)]
-pub struct Bases {
-    /// The project's root: for paths in the pipeline.
-    pub root: PathBuf,
-    /// The current folder: for paths on the command line.
-    pub current: PathBuf,
-}
-
-impl Bases {
-    fn resolve(&self, text: &str, from_command_line: bool) -> PathBuf {
-        let base = if from_command_line { &self.current } else { &self.root };
-        base.join(text)
-    }
-}
-
-/// Expands a pipeline. Everything that is wrong with it goes to `problems`: with any, the graph is of no use.
+/// Expands a pipeline whose params are settled (see `overrides`). Everything that is wrong with it goes to `problems`:
+/// with any, the graph is of no use.
+#[must_use]
 pub fn expand(pipeline: &Pipeline, bases: &Bases, problems: &mut Problems) -> Graph {
     let mut expansion = Expansion {
-        pipeline,
-        bases,
+        bases: Arc::new(bases.clone()),
         nodes: Vec::new(),
         by_stage: BTreeMap::new(),
         types: BTreeMap::new(),
         unfit: BTreeMap::new(),
     };
-    for spec in &pipeline.stages {
-        expansion.add_cells(spec, problems);
-    }
+    expansion.add_pipeline(pipeline, "", problems);
     for id in 0..expansion.nodes.len() {
         expansion.connect(id, problems);
+        expansion.connect_results(id, problems);
     }
     let Expansion { nodes, unfit, .. } = expansion;
     for (mut problem, others) in unfit.into_values() {
@@ -60,164 +43,101 @@ pub fn expand(pipeline: &Pipeline, bases: &Bases, problems: &mut Problems) -> Gr
         }
         problems.push(problem);
     }
-    let order = order(&nodes, problems);
+    let ordered: Vec<Ordered<'_>> = nodes.iter().map(Cell::ordered).collect();
+    let order = order(&ordered, problems);
     let nodes = nodes.into_iter().map(|cell| cell.node).collect();
     Graph { nodes, order }
 }
 
 struct Expansion<'a> {
-    pipeline: &'a Pipeline,
-    bases: &'a Bases,
+    bases: Arc<Bases>,
     nodes: Vec<Cell<'a>>,
-    by_stage: BTreeMap<&'a str, Vec<NodeId>>,
-    types: BTreeMap<&'static str, Rc<ParamTypes>>,
-    /// References that do not fit a cell, by place: the first problem, and how many other cells have it.
-    unfit: BTreeMap<Span, (Problem, usize)>,
+    /// Nodes by the full name of their stage.
+    by_stage: BTreeMap<String, Vec<NodeId>>,
+    types: BTreeMap<&'static str, Arc<ParamTypes>>,
+    /// References that do not fit a cell, by place and text: the first problem, and how many other cells have it.
+    unfit: BTreeMap<(Span, String), (Problem, usize)>,
 }
 
 /// A node on its way into the graph.
 struct Cell<'a> {
     node: GraphNode,
-    spec: &'a StageSpec,
-    matrix: Vec<(String, Node)>,
+    recipe: Arc<Recipe>,
+    pipeline: &'a Pipeline,
+    /// What stands before names of its file: `paper.`; empty for the pipeline's own.
+    prefix: Arc<str>,
+    matrix: Coordinates,
+    /// Results of other stages that it needs.
+    awaited: Vec<Awaited>,
     /// Producers with the places of the references that name them, to tell a cycle.
     read_at: Vec<(NodeId, Span)>,
 }
 
+impl Cell<'_> {
+    fn spec(&self) -> &StageSpec {
+        &self.recipe.spec
+    }
+
+    fn ordered(&self) -> Ordered<'_> {
+        let stage = (self.node.stage.as_str(), self.spec().name.span);
+        Ordered { stage, producers: self.node.producers(), read_at: &self.read_at }
+    }
+}
+
 impl<'a> Expansion<'a> {
-    fn add_cells(&mut self, spec: &'a StageSpec, problems: &mut Problems) {
-        let cells = cells(spec, &self.pipeline.params, problems);
-        for matrix in cells {
+    /// Adds the cells of a file's stages, after those of the files that it imports.
+    fn add_pipeline(&mut self, pipeline: &'a Pipeline, prefix: &str, problems: &mut Problems) {
+        for import in &pipeline.imports {
+            if let Some(imported) = &import.pipeline {
+                self.add_pipeline(imported, &format!("{prefix}{}.", import.name.text), problems);
+            }
+        }
+        let params = Arc::new(pipeline.params.clone());
+        let prefix: Arc<str> = Arc::from(prefix);
+        for spec in &pipeline.stages {
+            let types = match &spec.work {
+                pipeline::Work::Uses(def) => {
+                    Some(Arc::clone(self.types.entry(def.name).or_insert_with(|| Arc::new(ParamTypes::of(def)))))
+                }
+                pipeline::Work::Command(_) | pipeline::Work::Unknown => None,
+            };
+            let (params, bases) = (Arc::clone(&params), Arc::clone(&self.bases));
+            let recipe = Arc::new(Recipe { spec: spec.clone(), params, bases, types });
+            self.add_cells(pipeline, &prefix, &recipe, problems);
+        }
+    }
+
+    fn add_cells(&mut self, pipeline: &'a Pipeline, prefix: &Arc<str>, recipe: &Arc<Recipe>, problems: &mut Problems) {
+        let spec = &recipe.spec;
+        let stage = format!("{prefix}{}", spec.name.text);
+        for matrix in cells(spec, &recipe.params, problems) {
             let coordinates: Vec<(String, String)> =
                 matrix.iter().map(|(axis, value)| (axis.clone(), value.scalar_text().unwrap_or_default())).collect();
-            let name = node_name(&spec.name.text, &coordinates);
-            let scope = Scope {
-                params: &self.pipeline.params,
-                matrix: spec.matrix.as_ref().map(|_| matrix.as_slice()),
-                later: None,
-            };
-            let Some((work, outputs, mut resources, sources)) = self.work(spec, &scope, problems) else { continue };
-            let device = resources::read(spec, &scope, &mut resources, problems);
+            let awaited = RefCell::new(Vec::new());
+            let Some(described) = recipe.describe(&matrix, Results::Noted(&awaited), problems) else { continue };
+            let outputs = recipe.outputs(&matrix, problems);
             let node = GraphNode {
-                stage: spec.name.text.clone(),
+                stage: stage.clone(),
+                name: node_name(&stage, &coordinates),
                 coordinates,
-                name,
-                work,
+                described,
                 inputs: BTreeMap::new(),
                 outputs,
-                resources,
-                device,
-                sources,
-                span: self.source_span(spec),
+                span: recipe.source_span(),
+                imported: !prefix.is_empty(),
             };
-            self.by_stage.entry(&spec.name.text).or_default().push(self.nodes.len());
-            self.nodes.push(Cell { node, spec, matrix, read_at: Vec::new() });
+            self.by_stage.entry(stage.clone()).or_default().push(self.nodes.len());
+            let (recipe, prefix) = (Arc::clone(recipe), Arc::clone(prefix));
+            let awaited = awaited.into_inner();
+            self.nodes.push(Cell { node, recipe, pipeline, prefix, matrix, awaited, read_at: Vec::new() });
         }
         // A stage whose cells are all wrong is still a stage: references to it are no further problem.
-        self.by_stage.entry(&spec.name.text).or_default();
-    }
-
-    /// `None` when even the stage's kind is not known. With wrong params the node stands all the same, so that what
-    /// is wrong with its inputs, and with those who read it, is told in the same pass.
-    fn work(
-        &mut self,
-        spec: &StageSpec,
-        scope: &Scope<'_>,
-        problems: &mut Problems,
-    ) -> Option<(Work, Vec<Output>, Resources, Vec<ExternalFile>)> {
-        match &spec.work {
-            pipeline::Work::Unknown => None,
-            pipeline::Work::Uses(def) => {
-                let types = Rc::clone(self.types.entry(def.name).or_insert_with(|| Rc::new(ParamTypes::of(def))));
-                let outputs = def.outputs.iter().map(Output::builtin).collect();
-                let mut node = Work::Builtin {
-                    def,
-                    params: serde_json::Value::Null,
-                    path_params: types.paths().to_vec(),
-                    forget_class: None,
-                };
-                let Some(read) = self.params(&types, spec, scope, problems) else {
-                    return Some((node, outputs, Resources::default(), Vec::new()));
-                };
-                let resources = (def.resources)(&read);
-                let sources = (def.sources)(&read).into_iter().map(|source| ExternalFile {
-                    name: source.name.to_owned(),
-                    candidates: source.candidates,
-                    folders: true,
-                    hint: Some(source.hint),
-                });
-                let sources = sources.collect();
-                if let Work::Builtin { params, forget_class, .. } = &mut node {
-                    *forget_class = (def.forget_class)(&read);
-                    *params = read;
-                }
-                Some((node, outputs, resources, sources))
-            }
-            pipeline::Work::Command(node) => {
-                let inputs = spec.inputs.iter().map(|(key, _)| key.text.as_str()).collect();
-                let outputs = spec.outputs.iter().map(|(key, _)| key.text.as_str()).collect();
-                let later = Later { inputs, outputs };
-                let command = command_line(node, &Scope { later: Some(&later), ..*scope }, problems);
-                let outputs = spec.outputs.iter().map(|(key, node)| command_output(&key.text, node, scope, problems));
-                let outputs: Vec<Output> = outputs.collect();
-                check_file_names(spec, &outputs, problems);
-                let mut sources = files_named_in(&command, &self.bases.root);
-                sources.extend(spec.code.iter().filter_map(|node| self.code(node, scope, problems)));
-                Some((Work::Command { command }, outputs, Resources::default(), sources))
-            }
-        }
-    }
-
-    fn params(
-        &self,
-        types: &ParamTypes,
-        spec: &StageSpec,
-        scope: &Scope<'_>,
-        problems: &mut Problems,
-    ) -> Option<serde_json::Value> {
-        let with = match &spec.with {
-            Some(node) => scope.fill(node, problems),
-            None => Node::new(Value::Map(Vec::new()), spec.name.span),
-        };
-        let mut json = with.to_json();
-        for field in types.paths() {
-            if let (Some(node), Some(slot)) = (with.get(field), json.get_mut(field))
-                && let Some(text) = node.scalar_text()
-            {
-                let path = self.bases.resolve(&text, node.from_command_line());
-                *slot = serde_json::Value::from(path.to_string_lossy().into_owned());
-            }
-        }
-        types.read(&spec.name.text, &with, json, problems)
-    }
-
-    /// Where a missing file is told: at the param that names it, else at the stage.
-    fn source_span(&self, spec: &StageSpec) -> Span {
-        let path = match (&spec.work, &spec.with) {
-            (pipeline::Work::Uses(def), Some(with)) => {
-                self.types.get(def.name).and_then(|types| types.paths().iter().find_map(|field| with.get(field)))
-            }
-            _ => None,
-        };
-        path.map_or(spec.name.span, |node| node.span)
-    }
-
-    fn code(&self, node: &Node, scope: &Scope<'_>, problems: &mut Problems) -> Option<ExternalFile> {
-        let filled = scope.fill(node, problems);
-        let Some(text) = filled.scalar_text() else {
-            if filled.value != Value::Wrong {
-                let message = format!("`code` names files, not {}", filled.kind());
-                problems.push(filled.problem(message).help("code: [train.py, model.py]"));
-            }
-            return None;
-        };
-        let path = self.bases.resolve(&text, filled.from_command_line());
-        let hint = Some("it is named under `code:`".to_owned());
-        Some(ExternalFile { name: format!("code:{text}"), candidates: vec![path], folders: true, hint })
+        self.by_stage.entry(stage).or_default();
     }
 
     fn connect(&mut self, id: NodeId, problems: &mut Problems) {
-        let spec = self.nodes[id].spec;
+        let recipe = Arc::clone(&self.nodes[id].recipe);
+        let spec = &recipe.spec;
         let ports: Option<&[Port]> = match &spec.work {
             pipeline::Work::Uses(def) => Some(def.inputs),
             pipeline::Work::Command(_) | pipeline::Work::Unknown => None,
@@ -266,7 +186,91 @@ impl<'a> Expansion<'a> {
                 problems.push(Problem::new(message, spec.name.span).help(help));
             }
         }
+        self.check_inputs(id, &inputs, problems);
         self.nodes[id].node.inputs = inputs;
+    }
+
+    /// What the stage itself says of its inputs beside its params.
+    fn check_inputs(&self, id: NodeId, inputs: &BTreeMap<String, PortInputs>, problems: &mut Problems) {
+        let cell = &self.nodes[id];
+        let spec = cell.spec();
+        // Wrong params have been told, and are no ground to judge by.
+        let Work::Builtin { def, params, .. } = &cell.node.described.work else { return };
+        let Some(types) = self.types.get(def.name).filter(|_| !params.is_null()) else { return };
+        let connected: Vec<&str> = inputs.keys().map(String::as_str).collect();
+        for (name, message) in (def.check_inputs)(params, &connected) {
+            let (message, help) = types.wrong(name, &message);
+            let param = spec.with.as_ref().and_then(|with| with.get(name));
+            let input = || spec.inputs.iter().find(|(key, _)| key.text == name).map(|(key, _)| key.span);
+            let problem = match param {
+                Some(param) => param.problem(message),
+                None => Problem::new(message, input().unwrap_or(spec.name.span)),
+            };
+            problems.push(problem.maybe_help(help));
+        }
+    }
+
+    /// Finds the nodes whose results a node waits for, and makes the work wait for them.
+    fn connect_results(&mut self, id: NodeId, problems: &mut Problems) {
+        let mut results: Vec<NeededResult> = Vec::new();
+        for awaited in std::mem::take(&mut self.nodes[id].awaited) {
+            if results.iter().any(|known| known.reference == awaited.reference) {
+                continue;
+            }
+            let found = self.find_result(&self.nodes[id], &awaited);
+            if let Some(result) = self.told(found, &awaited.at, &awaited.reference, problems) {
+                self.nodes[id].read_at.push((result.producer, awaited.at.span));
+                results.push(result);
+            }
+        }
+        if results.is_empty() {
+            return;
+        }
+        let cell = &mut self.nodes[id];
+        let stage = cell.node.described.work.stage();
+        let (recipe, matrix) = (Arc::clone(&cell.recipe), cell.matrix.clone());
+        let describe = Arc::new(move |values: &BTreeMap<String, Value>, problems: &mut Problems| {
+            recipe.describe(&matrix, Results::Known(values), problems)
+        });
+        cell.node.described.work = Work::Waiting(Waiting { stage, results, describe });
+    }
+
+    fn find_result(&self, cell: &Cell<'_>, awaited: &Awaited) -> Result<NeededResult, Refused> {
+        let Awaited { reference, at } = awaited;
+        let always = |(message, help): (String, String)| Refused::Always(at.problem(message).help(help));
+        let name = ResultName::parse(reference).map_err(always)?;
+        let (stages, selector) = Self::locate(cell, name.stage, at)?;
+        let selector = Selector { output: Some(name.output.to_owned()), ..selector };
+        let found = self.resolve_selector(cell, &stages, &selector, at, false)?;
+        // One cell was asked for.
+        let (producer, output) = found.into_iter().next().ok_or(Refused::Told)?;
+        let written = self.nodes[producer].node.outputs.iter().find(|known| known.name == output);
+        let is_json = |file_name: &str| std::path::Path::new(file_name).extension().is_some_and(|e| e == "json");
+        // What a command writes is seen when it is there.
+        if let Some(written) = written.filter(|known| known.folder.is_some() && !is_json(&known.file_name)) {
+            let stage = &self.nodes[producer].node.stage;
+            let message = format!("the output `{output}` of `{stage}` is no JSON: it is `{}`", written.file_name);
+            let all = self.nodes[producer].node.outputs.iter().filter(|known| is_json(&known.file_name));
+            let all: Vec<&str> = all.map(|known| known.name.as_str()).collect();
+            let none = || "none of its outputs is JSON".to_owned();
+            let help = if all.is_empty() { none() } else { suggest(&output, "JSON outputs", all) };
+            return Err(always((message, help)));
+        }
+        Ok(NeededResult { reference: reference.clone(), at: at.clone(), producer, output, path: name.path.to_owned() })
+    }
+
+    /// Tells why a reference leads nowhere: once for all cells whose context does not fit it.
+    fn told<T>(&mut self, outcome: Result<T, Refused>, at: &Node, text: &str, problems: &mut Problems) -> Option<T> {
+        match outcome {
+            Ok(found) => return Some(found),
+            Err(Refused::Told) => {}
+            Err(Refused::Always(problem)) => problems.push(problem),
+            Err(Refused::Here(problem)) => {
+                let place = (at.span, text.to_owned());
+                self.unfit.entry(place).and_modify(|(_, others)| *others += 1).or_insert((problem, 0));
+            }
+        }
+        None
     }
 
     /// The nodes that a reference means, seen from node `id`: axes that both have are matched by name; what is left
@@ -279,9 +283,7 @@ impl<'a> Expansion<'a> {
         problems: &mut Problems,
     ) -> Vec<(NodeId, String)> {
         let cell = &self.nodes[id];
-        let matrix = cell.spec.matrix.as_ref().map(|_| cell.matrix.as_slice());
-        let scope = Scope { params: &self.pipeline.params, matrix, later: None };
-        let filled = scope.fill(reference, problems);
+        let filled = cell.recipe.scope(&cell.matrix).fill(reference, problems);
         let Some(text) = filled.scalar_text() else {
             if filled.value != Value::Wrong {
                 let message = format!("an input names an output of a stage, not {}", filled.kind());
@@ -289,48 +291,72 @@ impl<'a> Expansion<'a> {
             }
             return Vec::new();
         };
-        let selector = match Selector::parse(&text, '.') {
-            Ok(selector) => selector,
-            Err(message) => {
-                problems.push(filled.problem(message).help("name an output: `stage.output`"));
-                return Vec::new();
-            }
+        let found = Self::locate(cell, &text, &filled)
+            .and_then(|(stages, selector)| self.resolve_selector(cell, &stages, &selector, &filled, gather));
+        self.told(found, reference, "", problems).unwrap_or_default()
+    }
+
+    /// Which file's stages a reference is about, as the prefix of their names, and the selector within it.
+    fn locate(cell: &Cell<'_>, text: &str, reference: &Node) -> Result<(String, Selector), Refused> {
+        let (mut pipeline, mut prefix, mut rest) = (cell.pipeline, cell.prefix.to_string(), text.trim());
+        while let Some((first, more)) = rest.split_once('.') {
+            let Some(import) = pipeline.imports.iter().find(|import| import.name.text == first) else { break };
+            pipeline = import.pipeline.as_ref().ok_or(Refused::Told)?;
+            prefix.push_str(&format!("{first}."));
+            rest = more;
+        }
+        let selector = Selector::parse(rest, '.')
+            .map_err(|message| Refused::Always(reference.problem(message).help("name an output: `stage.output`")))?;
+        if let Some(import) = pipeline.imports.iter().find(|import| import.name.text == selector.stage) {
+            let stages = import.pipeline.as_ref().map(|pipeline| &pipeline.stages).ok_or(Refused::Told)?;
+            let stages: Vec<&str> = stages.iter().map(|stage| stage.name.text.as_str()).collect();
+            let message = format!("`{}` is an import, not a stage", selector.stage);
+            let help =
+                format!("name one of its stages, as in `{}.{}`", selector.stage, stages.first().unwrap_or(&"STAGE"));
+            return Err(Refused::Always(reference.problem(message).help(help)));
+        }
+        Ok((prefix, selector))
+    }
+
+    /// What to write for a stage that there is not, of the stages with this prefix.
+    fn nearest_stage(&self, prefix: &str, stage: &str) -> String {
+        let known = |prefix: &str| -> Vec<String> {
+            let own = self.by_stage.keys().filter_map(|name| name.strip_prefix(prefix));
+            own.filter(|name| !name.contains('.')).map(str::to_owned).collect()
         };
-        match self.resolve_selector(cell, &selector, &filled, gather) {
-            Ok(found) => found,
-            Err(Refused::Told) => Vec::new(),
-            Err(Refused::Always(problem)) => {
-                problems.push(problem);
-                Vec::new()
-            }
-            Err(Refused::Here(problem)) => {
-                self.unfit.entry(reference.span).and_modify(|(_, others)| *others += 1).or_insert((problem, 0));
-                Vec::new()
-            }
+        let here = known(prefix);
+        // A name of an imported stage without its prefix.
+        let elsewhere = self.by_stage.keys().filter_map(|name| name.strip_prefix(prefix));
+        let elsewhere: Vec<&str> = elsewhere.filter(|name| name.rsplit('.').next() == Some(stage)).collect();
+        match elsewhere.as_slice() {
+            [one] if did_you_mean(stage, here.iter().map(String::as_str)).is_none() => format!("did you mean `{one}`?"),
+            _ => suggest(stage, "stages", here.iter().map(String::as_str)),
         }
     }
 
     fn resolve_selector(
         &self,
         cell: &Cell<'_>,
+        prefix: &str,
         selector: &Selector,
         reference: &Node,
         gather: bool,
     ) -> Result<Vec<(NodeId, String)>, Refused> {
         let always = |message: String, help: String| Refused::Always(reference.problem(message).help(help));
-        let Some(candidates) = self.by_stage.get(selector.stage.as_str()) else {
-            let help = suggest(&selector.stage, "stages", self.by_stage.keys().copied());
+        let Some(candidates) = self.by_stage.get(&format!("{prefix}{}", selector.stage)) else {
+            let help = self.nearest_stage(prefix, &selector.stage);
             return Err(always(format!("no stage `{}`", selector.stage), help));
         };
+        let stage = format!("{}{}", prefix.strip_prefix(&*cell.prefix).unwrap_or(prefix), selector.stage);
         let first = candidates.first().map(|id| &self.nodes[*id].node).ok_or(Refused::Told)?;
         let axes: Vec<&str> = first.coordinates.iter().map(|(axis, _)| axis.as_str()).collect();
         for (axis, _) in &selector.axes {
             if !axes.contains(&axis.as_str()) {
-                let message = format!("`{}` has no matrix axis `{axis}`", selector.stage);
+                let message = format!("`{stage}` has no matrix axis `{axis}`");
                 return Err(always(message, suggest(axis, "axes", axes)));
             }
         }
-        let output = output_name(first, selector).map_err(|(message, help)| always(message, help))?;
+        let output = output_name(first, &stage, selector).map_err(|(message, help)| always(message, help))?;
         let shared = |axis: &str| !selector.all && !selector.axes.iter().any(|(name, _)| name == axis);
         let matched: Vec<NodeId> = candidates
             .iter()
@@ -348,7 +374,7 @@ impl<'a> Expansion<'a> {
             // Where an axis cannot be told, neither can what fits.
             _ if untold(cell) || candidates.iter().any(|id| untold(&self.nodes[*id])) => Err(Refused::Told),
             [] => {
-                let message = format!("no cell of `{}` fits `{}`", selector.stage, cell.node.name);
+                let message = format!("no cell of `{stage}` fits `{}`", cell.node.name);
                 let names: Vec<&str> = candidates.iter().take(4).map(|id| self.nodes[*id].node.name.as_str()).collect();
                 let more = if candidates.len() > 4 { ", ..." } else { "" };
                 let help = format!("there are {}{more}", names.join(", "));
@@ -360,8 +386,8 @@ impl<'a> Expansion<'a> {
                 let free = |axis: &&str| selector.all || !cell.node.coordinates.iter().any(|(a, _)| a == axis);
                 let named = |axis: &&str| !selector.axes.iter().any(|(name, value)| name == axis && value.is_some());
                 let free: Vec<&str> = axes.iter().copied().filter(|axis| free(axis) && named(axis)).collect();
-                let message = format!("one cell of `{}` is needed here, {} fit", selector.stage, many.len());
-                let help = format!("give {}: `{}[{}=...]`", free.join(" and "), selector.stage, free.join("=...,"));
+                let message = format!("one cell of `{stage}` is needed here, {} fit", many.len());
+                let help = format!("give {}: `{stage}[{}=...]`", free.join(" and "), free.join("=...,"));
                 Err(Refused::Here(reference.problem(message).help(help)))
             }
         }
@@ -381,186 +407,24 @@ enum Refused {
 /// Whether a reference has a `*` in its brackets.
 fn asks_for_many(reference: &Node) -> bool {
     let text = reference.scalar_text().unwrap_or_default();
-    Selector::parse(&text, '.').is_ok_and(|s| s.all || s.axes.iter().any(|(_, value)| value.is_none()))
+    // What stands before the stage's own name are imports.
+    let stage = text.find('[').and_then(|open| text[..open].rfind('.')).map_or(0, |dot| dot + 1);
+    Selector::parse(&text[stage..], '.').is_ok_and(|s| s.all || s.axes.iter().any(|(_, value)| value.is_none()))
 }
 
 /// The output that a reference means; else what is wrong, and what to write.
-fn output_name(producer: &GraphNode, selector: &Selector) -> Result<String, (String, String)> {
+fn output_name(producer: &GraphNode, stage: &str, selector: &Selector) -> Result<String, (String, String)> {
     let known = producer.outputs.iter().map(|output| output.name.as_str());
     match (&selector.output, producer.outputs.as_slice()) {
         (Some(output), _) if known.clone().any(|name| name == output) => Ok(output.clone()),
         (Some(output), _) => {
-            let message = format!("`{}` has no output `{output}`", selector.stage);
+            let message = format!("`{stage}` has no output `{output}`");
             Err((message, suggest(output, "outputs", known.collect::<Vec<_>>())))
         }
         (None, [only]) => Ok(only.name.clone()),
         (None, _) => {
-            let names: Vec<String> = known.map(|name| format!("`{}.{name}`", selector.stage)).collect();
-            Err((format!("`{}` has several outputs", selector.stage), format!("name one: {}", names.join(", "))))
+            let names: Vec<String> = known.map(|name| format!("`{stage}.{name}`")).collect();
+            Err((format!("`{stage}` has several outputs"), format!("name one: {}", names.join(", "))))
         }
     }
-}
-
-fn command_line(node: &Node, scope: &Scope<'_>, problems: &mut Problems) -> CommandLine {
-    match &node.value {
-        Value::List(items) => {
-            let words = items.iter().flat_map(|item| match scope.fill(item, problems) {
-                Node { value: Value::Wrong, .. } => Vec::new(),
-                // A whole `${params.list}` is as many words as it has values.
-                Node { value: Value::List(values), .. } => values,
-                one => vec![one],
-            });
-            let words = words.collect::<Vec<Node>>();
-            let bad = words.iter().filter(|word| word.scalar_text().is_none() && word.value != Value::Wrong);
-            for word in bad {
-                let message = format!("a word of a command is a single value, not {}", word.kind());
-                problems.push(word.problem(message).help("command: [python3, train.py, --lr, \"${params.lr}\"]"));
-            }
-            CommandLine::Words(words.iter().filter_map(Node::scalar_text).collect())
-        }
-        _ => CommandLine::Shell(shell_text(node, scope, problems)),
-    }
-}
-
-/// The text for the shell, with every value put in quoted: a value is never read as syntax.
-fn shell_text(node: &Node, scope: &Scope<'_>, problems: &mut Problems) -> String {
-    let text = node.scalar_text().unwrap_or_default();
-    let Ok(parts) = split(&text) else {
-        // Tells what is wrong.
-        let _ = scope.fill(node, problems);
-        return text;
-    };
-    let mut out = String::new();
-    for part in parts {
-        match part {
-            Part::Literal(literal) => out.push_str(&literal.replace("${", "$${")),
-            Part::Reference(path) => {
-                let reference = Node { value: Value::Text(format!("${{{path}}}")), ..*node };
-                let later = matches!(path.split('.').next(), Some("inputs" | "outputs"));
-                let filled = scope.fill(&reference, problems);
-                match filled.scalar_text() {
-                    Some(value) if later => out.push_str(&value),
-                    Some(value) => out.push_str(&crate::execute::shell_quote(&value)),
-                    None if filled.value == Value::Wrong => {}
-                    None => {
-                        let message = format!("`${{{path}}}` is {}, not a single value", filled.kind());
-                        problems.push(filled.problem(message).help("a list of words takes a list: `command: [...]`"));
-                    }
-                }
-            }
-        }
-    }
-    out
-}
-
-/// Copies of outputs lie side by side under their file names.
-fn check_file_names(spec: &StageSpec, outputs: &[Output], problems: &mut Problems) {
-    for (index, output) in outputs.iter().enumerate() {
-        if let Some(first) = outputs[..index].iter().find(|other| other.file_name == output.file_name) {
-            let message = format!("the outputs `{}` and `{}` have one file name", first.name, output.name);
-            problems.push(Problem::new(message, spec.outputs[index].1.span).help("give each its own"));
-        }
-    }
-}
-
-fn command_output(name: &str, node: &Node, scope: &Scope<'_>, problems: &mut Problems) -> Output {
-    let filled = scope.fill(node, problems);
-    let file_name = filled.scalar_text().unwrap_or_default();
-    let path = Path::new(&file_name);
-    let plain = filled.holds_wrong()
-        || !matches!(node.value, Value::Text(_))
-        || path.components().count() == 1 && path.file_name().is_some_and(|f| f.to_str() == Some(&file_name));
-    if !plain {
-        let problem = Problem::new(format!("the output `{name}` is a plain file name, not `{file_name}`"), node.span);
-        problems.push(problem.help("the command writes it to the path that `${outputs.NAME}` stands for"));
-    }
-    Output { name: name.to_owned(), file_name, folder: None }
-}
-
-fn order(nodes: &[Cell<'_>], problems: &mut Problems) -> Vec<NodeId> {
-    let mut graph: DiGraph<NodeId, ()> = DiGraph::new();
-    let indices: Vec<NodeIndex> = (0..nodes.len()).map(|id| graph.add_node(id)).collect();
-    for (id, cell) in nodes.iter().enumerate() {
-        for (producer, _) in cell.node.inputs.values().flat_map(|port| &port.from) {
-            graph.add_edge(indices[*producer], indices[id], ());
-        }
-    }
-    if toposort(&graph, None).is_ok() {
-        return file_order(nodes);
-    }
-    let mut told: Vec<Vec<&str>> = Vec::new();
-    for component in tarjan_scc(&graph) {
-        let ids: Vec<NodeId> = component.iter().map(|index| graph[*index]).collect();
-        let cyclic = ids.len() > 1 || graph.contains_edge(component[0], component[0]);
-        if cyclic {
-            report_cycle(nodes, &ids, &mut told, problems);
-        }
-    }
-    Vec::new()
-}
-
-/// Producers first, else the order of the file, so that plans read like the pipeline.
-fn file_order(nodes: &[Cell<'_>]) -> Vec<NodeId> {
-    let mut waiting: Vec<usize> = Vec::with_capacity(nodes.len());
-    let mut consumers = vec![Vec::new(); nodes.len()];
-    for (id, cell) in nodes.iter().enumerate() {
-        let mut producers: Vec<NodeId> =
-            cell.node.inputs.values().flat_map(|port| port.from.iter().map(|(node, _)| *node)).collect();
-        producers.sort_unstable();
-        producers.dedup();
-        waiting.push(producers.len());
-        for producer in producers {
-            consumers[producer].push(id);
-        }
-    }
-    let mut ready: std::collections::BTreeSet<NodeId> = (0..nodes.len()).filter(|id| waiting[*id] == 0).collect();
-    let mut order = Vec::with_capacity(nodes.len());
-    while let Some(id) = ready.pop_first() {
-        order.push(id);
-        for &consumer in &consumers[id] {
-            waiting[consumer] -= 1;
-            if waiting[consumer] == 0 {
-                ready.insert(consumer);
-            }
-        }
-    }
-    order
-}
-
-/// Walks from consumer to producer inside the component until a node comes again.
-fn report_cycle<'a>(nodes: &[Cell<'a>], component: &[NodeId], told: &mut Vec<Vec<&'a str>>, problems: &mut Problems) {
-    let next = |id: NodeId| {
-        let producers = nodes[id].node.inputs.values().flat_map(|port| port.from.iter().map(|(node, _)| *node));
-        producers.filter(|producer| component.contains(producer)).min()
-    };
-    let mut path = vec![component.iter().copied().min().unwrap_or(component[0])];
-    while let Some(producer) = next(path[path.len() - 1]) {
-        if let Some(at) = path.iter().position(|id| *id == producer) {
-            path.drain(..at);
-            break;
-        }
-        path.push(producer);
-    }
-    path.reverse();
-    // It is told from the stage that stands first in the file.
-    let first = path.iter().enumerate().min_by_key(|(_, id)| **id).map_or(0, |(at, _)| at);
-    path.rotate_left(first);
-    let stages: Vec<&'a str> = path.iter().map(|id| nodes[*id].spec.name.text.as_str()).collect();
-    let mut sorted = stages.clone();
-    sorted.sort_unstable();
-    if told.contains(&sorted) {
-        return;
-    }
-    told.push(sorted);
-    let names: Vec<&str> = stages.iter().chain(stages.first()).copied().collect();
-    let message = format!("the stages form a cycle: {}", names.join(" -> "));
-    let mut problem = Problem::new(message, nodes[path[0]].spec.name.span);
-    for (producer, consumer) in path.iter().zip(path.iter().cycle().skip(1)) {
-        let reads = nodes[*consumer].read_at.iter().find(|(id, _)| id == producer);
-        if let Some((_, span)) = reads {
-            let [producer, consumer] = [producer, consumer].map(|id| &nodes[*id].spec.name.text);
-            problem = problem.also(*span, format!("`{consumer}` reads `{producer}`"));
-        }
-    }
-    problems.push(problem.help("remove one of these inputs"));
 }

@@ -4,12 +4,14 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use pru_flow_stages::{OutputKind, Resources, Sees, StageDef};
 use serde::Serialize;
 
-use crate::problem::{Span, suggest};
+use crate::problem::{Problems, Span, suggest};
 use crate::selector::Selector;
+use crate::yaml::{Node, Value};
 
 /// Index of a node in [`Graph::nodes`].
 pub type NodeId = usize;
@@ -23,33 +25,74 @@ pub struct GraphNode {
     pub coordinates: Vec<(String, String)>,
     /// `stage[axis=value,...]`: for people and provenance, never part of a key.
     pub name: String,
-    /// What it does.
-    pub work: Work,
+    /// What it does, and what that takes.
+    pub described: Described,
     /// What it reads from other nodes, by port.
     pub inputs: BTreeMap<String, PortInputs>,
     /// What it writes.
     pub outputs: Vec<Output>,
+    /// Where its stage stands in the pipeline, for messages.
+    pub span: Span,
+    /// Whether its stage comes from an imported file: then it runs only when something needs it.
+    pub imported: bool,
+}
+
+impl GraphNode {
+    /// The nodes that it needs, each once, in ascending order.
+    #[must_use]
+    pub fn producers(&self) -> Vec<NodeId> {
+        let read = self.inputs.values().flat_map(|port| &port.from).map(|(node, _)| *node);
+        let mut all: Vec<NodeId> = read.chain(self.described.results().iter().map(|result| result.producer)).collect();
+        all.sort_unstable();
+        all.dedup();
+        all
+    }
+}
+
+/// What a node does, and what that takes.
+#[derive(Clone)]
+pub struct Described {
+    /// What it does.
+    pub work: Work,
     /// What it draws on.
     pub resources: Resources,
     /// Where it is to run.
     pub device: Device,
     /// Files that it reads from outside.
     pub sources: Vec<ExternalFile>,
-    /// Where its stage stands in the pipeline, for messages.
-    pub span: Span,
+}
+
+impl Described {
+    /// Work that takes no more than a core.
+    #[must_use]
+    pub fn of(work: Work) -> Self {
+        Self { work, resources: Resources::default(), device: Device::Auto, sources: Vec::new() }
+    }
+
+    /// The results of other nodes without which the work is not known.
+    #[must_use]
+    pub fn results(&self) -> &[NeededResult] {
+        match &self.work {
+            Work::Waiting(waiting) => &waiting.results,
+            Work::Builtin { .. } | Work::Command { .. } => &[],
+        }
+    }
 }
 
 /// What a node does.
 #[derive(Clone)]
 pub enum Work {
+    /// Known when these results of other nodes are.
+    Waiting(Waiting),
     /// A built-in stage with normalised params.
     Builtin {
         /// The stage.
         def: &'static StageDef,
         /// Params with defaults filled in and paths resolved.
         params: serde_json::Value,
-        /// Names of the params that are paths: sources are keyed by content, so these stay out of the key.
-        path_params: Vec<String>,
+        /// Names of the params that stay out of the key: paths, since sources are keyed by content, and what decides
+        /// no byte of any output.
+        unkeyed_params: Vec<String>,
         /// The class to be forgotten.
         forget_class: Option<u32>,
     },
@@ -58,6 +101,47 @@ pub enum Work {
         /// One text for the shell, or words without a shell.
         command: CommandLine,
     },
+}
+
+impl Work {
+    /// The built-in stage.
+    #[must_use]
+    pub const fn stage(&self) -> Option<&'static StageDef> {
+        match self {
+            Self::Builtin { def, .. } => Some(def),
+            Self::Waiting(waiting) => waiting.stage,
+            Self::Command { .. } => None,
+        }
+    }
+}
+
+/// Work that depends on values in outputs of other nodes.
+#[derive(Clone)]
+pub struct Waiting {
+    /// The built-in stage; `None` for a command.
+    pub stage: Option<&'static StageDef>,
+    /// What it depends on.
+    pub results: Vec<NeededResult>,
+    /// Gives the work, once the values are there.
+    pub describe: Describe,
+}
+
+/// From values, by reference, to what a node does; with problems, what it gives is of no use.
+pub type Describe = Arc<dyn Fn(&BTreeMap<String, Value>, &mut Problems) -> Option<Described> + Send + Sync>;
+
+/// A value in a JSON output of another node.
+#[derive(Clone, Debug)]
+pub struct NeededResult {
+    /// As it is named in the pipeline: `stages.tune.outputs.settings.lr`.
+    pub reference: String,
+    /// Where that stands. It has no value.
+    pub at: Node,
+    /// The node that makes the output.
+    pub producer: NodeId,
+    /// The output.
+    pub output: String,
+    /// The dotted path in it; empty for all of it.
+    pub path: String,
 }
 
 /// A program and its arguments.
@@ -161,11 +245,7 @@ impl Graph {
     /// The producers of a node, each once.
     #[must_use]
     pub fn producers(&self, id: NodeId) -> Vec<NodeId> {
-        let mut all: Vec<NodeId> =
-            self.nodes[id].inputs.values().flat_map(|port| port.from.iter().map(|(node, _)| *node)).collect();
-        all.sort_unstable();
-        all.dedup();
-        all
+        self.nodes[id].producers()
     }
 
     /// Consumers of every node.
@@ -234,17 +314,14 @@ impl Graph {
         Ok(found)
     }
 
-    /// `targets` and everything they need, or all nodes when no target is named.
+    /// `targets` and everything they need; when no target is named, all nodes but imported ones that no other needs.
     #[must_use]
     pub fn closure(&self, targets: &[NodeId]) -> Vec<bool> {
-        if targets.is_empty() {
-            return vec![true; self.nodes.len()];
+        let mut wanted: Vec<bool> = self.nodes.iter().map(|node| targets.is_empty() && !node.imported).collect();
+        for target in targets {
+            wanted[*target] = true;
         }
-        let mut wanted = vec![false; self.nodes.len()];
         for id in self.order.iter().rev() {
-            if targets.contains(id) {
-                wanted[*id] = true;
-            }
             if wanted[*id] {
                 for producer in self.producers(*id) {
                     wanted[producer] = true;

@@ -34,7 +34,12 @@ pub type GivenInputs = BTreeMap<String, Vec<Given>>;
 ///
 /// # Errors
 /// When a producer has no result yet, or a data port is connected to something that is no data set.
-pub fn given(graph: &Graph, id: NodeId, results: &[Option<Arc<ActionResult>>]) -> Result<GivenInputs, String> {
+pub fn given(
+    graph: &Graph,
+    id: NodeId,
+    work: &Work,
+    results: &[Option<Arc<ActionResult>>],
+) -> Result<GivenInputs, String> {
     let node = &graph.nodes[id];
     let mut all = GivenInputs::new();
     for (port, inputs) in &node.inputs {
@@ -43,7 +48,7 @@ pub fn given(graph: &Graph, id: NodeId, results: &[Option<Arc<ActionResult>>]) -
         for (producer, output) in &inputs.from {
             let source = &graph.nodes[*producer];
             let result = results[*producer].as_ref().ok_or_else(|| format!("waits for {}", source.name))?;
-            let mut artifact = select(node, port, inputs, *producer, source, output, result)?;
+            let mut artifact = select(work, port, inputs, *producer, source, output, result)?;
             artifact.coordinates.retain(|(axis, _)| !shared.contains(&axis.as_str()));
             artifacts.push(artifact);
         }
@@ -63,7 +68,7 @@ fn shared_axes<'a>(graph: &'a Graph, id: NodeId, inputs: &PortInputs) -> Vec<&'a
 }
 
 fn select(
-    node: &GraphNode,
+    work: &Work,
     port: &str,
     inputs: &PortInputs,
     producer: NodeId,
@@ -72,9 +77,9 @@ fn select(
     result: &Arc<ActionResult>,
 ) -> Result<Given, String> {
     let artifact = result.outputs.get(output).ok_or_else(|| format!("{} has no output `{output}`", source.name))?;
-    let forget_class = match &node.work {
+    let forget_class = match work {
         Work::Builtin { forget_class, .. } => *forget_class,
-        Work::Command { .. } => None,
+        Work::Command { .. } | Work::Waiting(_) => None,
     };
     if inputs.sees != Sees::Both && !artifact.folder {
         return Err(format!("the port `{port}` takes a folder of classes (as `data/split` makes), not a single file"));
@@ -94,11 +99,11 @@ fn select(
     })
 }
 
-/// The action of a node that is given `inputs` and reads `sources`.
+/// The action of a node that does `work`, is given `inputs` and reads `sources`.
 ///
 /// # Errors
 /// When a param cannot be written canonically (not finite).
-pub fn action(node: &GraphNode, inputs: &GivenInputs, sources: &[Found]) -> Result<Action, String> {
+pub fn action(node: &GraphNode, work: &Work, inputs: &GivenInputs, sources: &[Found]) -> Result<Action, String> {
     let ports = inputs.iter().map(|(port, artifacts)| {
         let members = |given: &Given| -> Vec<Member> {
             given.files.iter().map(|file| Member { name: file.name.clone(), digest: file.digest }).collect()
@@ -114,11 +119,12 @@ pub fn action(node: &GraphNode, inputs: &GivenInputs, sources: &[Found]) -> Resu
     });
     let inputs = ports.collect();
     let sources = sources.iter().map(|found| (found.name.clone(), found.digest)).collect();
-    let action = match &node.work {
-        Work::Builtin { def, params, path_params, .. } => {
+    let action = match work {
+        Work::Waiting(_) => return Err("its params are not known yet".to_owned()),
+        Work::Builtin { def, params, unkeyed_params, .. } => {
             let mut keyed = params.clone();
             if let Some(map) = keyed.as_object_mut() {
-                map.retain(|name, _| !path_params.contains(name));
+                map.retain(|name, _| !unkeyed_params.contains(name));
             }
             let tools = def.toolchain.iter().map(|tool| tool.fingerprint());
             Action {

@@ -3,7 +3,7 @@
 //! ```text
 //!  pipeline.yaml                                                            .pru-flow/ (store)
 //!      |                                                                        ^      |
-//!    yaml -> pipeline -> expand (template, matrix, selector) -> graph           |      v
+//!    yaml -> pipeline -> import, overrides -> expand (recipe) -> graph          |      v
 //!                                                                |        publish    look up
 //!                                       sources -> keying -> plan|run           |      |
 //!                                                                v              |      |
@@ -17,10 +17,13 @@
 //!
 //! - [`yaml`]: text to values with their places; the only file that knows the YAML crate.
 //! - [`problem`]: what is wrong and where; collected, never thrown one by one.
-//! - [`pipeline`]: the file as written. [`overrides`]: `--set`. [`template`]: `${...}`. [`matrix`]: cells.
-//!   [`selector`]: names of nodes, as printed and as typed.
+//! - [`pipeline`]: the file as written. [`import`]: other files that it names. [`template`]: `${...}`.
+//!   [`overrides`]: `--set`, and params given to imports. [`matrix`]: cells. [`selector`]: names of nodes and results,
+//!   as printed and as typed.
 //! - [`params`]: params of a built-in stage against the types that it declares. [`resources`]: what a stage draws on.
-//! - [`expand`]: pipeline to [`graph`]: one node a cell, inputs resolved, params checked by the stage's own types.
+//! - [`recipe`]: what one cell does. [`expand`]: pipeline to [`graph`]: one node a cell, inputs and results resolved,
+//!   params checked by the stage's own types. [`order`]: who goes first, or which stages form a circle.
+//! - [`values`]: results of finished nodes in the params of others, which are described only then.
 //! - [`command_files`], [`sources`] and [`keying`]: the description that decides reuse. Names, paths and placement stay out of it.
 //! - [`plan`]: what a run would do. [`history`]: the nearest earlier result, for `explain`.
 //! - [`schedule`]: a pure state machine; simulated in its tests over every graph of four nodes.
@@ -34,14 +37,17 @@ pub mod execute;
 pub mod expand;
 pub mod graph;
 pub mod history;
+pub mod import;
 pub mod keying;
 pub mod matrix;
+pub mod order;
 pub mod overrides;
 pub mod params;
 pub mod pipeline;
 pub mod plan;
 pub mod problem;
 pub mod project;
+pub mod recipe;
 pub mod report;
 pub mod resources;
 pub mod results;
@@ -50,4 +56,5 @@ pub mod schedule;
 pub mod selector;
 pub mod sources;
 pub mod template;
+pub mod values;
 pub mod yaml;

@@ -1,21 +1,38 @@
-//! `--set path=value`: changes params of a pipeline before it is expanded, with type checks.
+//! `--set path=value` and the params that an import gives to its file: change params before a pipeline is expanded,
+//! with type checks. What is given on the command line wins over what an importing file gives, and that over the
+//! file's own values.
 
-use crate::pipeline::Pipeline;
-use crate::problem::{Problem, Problems, Span, suggest};
-use crate::yaml::{Node, Value, parse};
+use crate::pipeline::{Import, Pipeline};
+use crate::problem::{Problem, Problems, Span, TextId, did_you_mean, suggest};
+use crate::template::{Part, Scope, refers_to_results, split};
+use crate::yaml::{Key, Node, Value, parse};
 
-/// Applies `--set` arguments, given as typed, to the params of `pipeline`. A path that leads nowhere and a value of
-/// another type are told in `problems`.
-pub fn apply(pipeline: &mut Pipeline, arguments: &[String], problems: &mut Problems) {
-    for (index, argument) in arguments.iter().enumerate() {
-        if let Err(problem) = apply_one(pipeline, index, argument) {
-            problems.push(problem);
-        }
-    }
+/// A value from the command line.
+struct Set<'a> {
+    /// Names before the dot that were imports, with their dots.
+    prefix: String,
+    /// The path below these.
+    path: &'a str,
+    path_at: Span,
+    value: Node,
 }
 
-fn apply_one(pipeline: &mut Pipeline, index: usize, argument: &str) -> Result<(), Problem> {
-    let at = |start, end| Span { argument: Some(index), start, end };
+/// Settles the params of `pipeline` and of all that it imports: applies `--set` arguments, given as typed, and what
+/// imports give to their files. A path that leads nowhere and a value of another type are told in `problems`.
+/// From then on the params of an import are below its name among those of the importing pipeline.
+pub fn apply(pipeline: &mut Pipeline, arguments: &[String], problems: &mut Problems) {
+    let mut sets = Vec::new();
+    for (index, argument) in arguments.iter().enumerate() {
+        match read(index, argument) {
+            Ok(set) => sets.push(set),
+            Err(problem) => problems.push(problem),
+        }
+    }
+    settle(pipeline, sets, problems);
+}
+
+fn read(index: usize, argument: &str) -> Result<Set<'_>, Problem> {
+    let at = |start, end| Span::new(TextId::Argument(index), start, end);
     let Some((path, text)) = argument.split_once('=').filter(|(path, _)| !path.trim().is_empty()) else {
         let problem = Problem::new("`--set` takes path=value", at(0, argument.len()));
         return Err(problem.help("for instance `--set relearn.lr=0.002`"));
@@ -29,15 +46,119 @@ fn apply_one(pipeline: &mut Pipeline, index: usize, argument: &str) -> Result<()
         problem.help("a value is written as in the file: `3`, `0.1`, `text`, `[1, 2]`")
     })?;
     mark(&mut value, value_at);
-    let stages: Vec<String> = pipeline.stages.iter().map(|stage| stage.name.text.clone()).collect();
-    check_path(&pipeline.params, path, path_at, &stages)?;
-    let Some(target) = find(&mut pipeline.params, path) else { return Ok(()) };
-    if let Some(fitting) = fit(&target.value, value.value.clone()) {
-        *target = Node { value: fitting, ..value };
+    Ok(Set { prefix: String::new(), path, path_at, value })
+}
+
+fn settle(pipeline: &mut Pipeline, sets: Vec<Set<'_>>, problems: &mut Problems) {
+    let Pipeline { params, stages, imports, .. } = pipeline;
+    let stages: Vec<&str> = stages.iter().map(|stage| stage.name.text.as_str()).collect();
+    let mut theirs: Vec<Vec<Set<'_>>> = imports.iter().map(|_| Vec::new()).collect();
+    for set in sets {
+        let (first, rest) = set.path.split_once('.').unwrap_or((set.path, ""));
+        let outcome = match imports.iter().position(|import| import.name.text == first) {
+            Some(_) if rest.is_empty() => {
+                let problem = Problem::new(format!("`{}{first}` is an import", set.prefix), set.path_at);
+                Err(problem.help(format!("name one of its params: `--set {}{first}.PARAM=...`", set.prefix)))
+            }
+            Some(at) => {
+                let prefix = format!("{}{first}.", set.prefix);
+                theirs[at].push(Set { prefix, path: rest, ..set });
+                Ok(())
+            }
+            None => set_one(params, &set, &stages),
+        };
+        if let Err(problem) = outcome {
+            problems.push(problem);
+        }
+    }
+    for (import, sets) in imports.iter_mut().zip(theirs) {
+        settle_import(import, sets, params, problems);
+    }
+}
+
+/// Settles the params of an import's file, and puts them among those of the importing one.
+fn settle_import(import: &mut Import, sets: Vec<Set<'_>>, params: &mut Node, problems: &mut Problems) {
+    let name = &import.name;
+    let given = import.params.as_ref().map(|given| Scope::new(params, None).fill(given, problems));
+    let settled = match &mut import.pipeline {
+        Some(pipeline) => {
+            if let Some(given) = &given {
+                give(&mut pipeline.params, given, &name.text, "", problems);
+            }
+            settle(pipeline, sets, problems);
+            qualified(&pipeline.params, &name.text)
+        }
+        // Whatever is asked of it, that it could not be read is told.
+        None => Node::new(Value::Wrong, name.span),
+    };
+    if let Value::Map(entries) = &mut params.value {
+        entries.push((Key { text: name.text.clone(), span: name.span }, settled));
+    }
+}
+
+/// Puts the values that an import gives in place of its file's own.
+fn give(params: &mut Node, given: &Node, import: &str, path: &str, problems: &mut Problems) {
+    let (Value::Map(params), Value::Map(given)) = (&mut params.value, &given.value) else { return };
+    for (key, value) in given {
+        let path = if path.is_empty() { key.text.clone() } else { format!("{path}.{}", key.text) };
+        let Some(at) = params.iter().position(|(known, _)| known.text == key.text) else {
+            let known: Vec<&str> = params.iter().map(|(known, _)| known.text.as_str()).collect();
+            let problem = Problem::new(format!("`{import}` has no param `{path}`"), key.span);
+            problems.push(problem.help(suggest(&key.text, "params there", known)));
+            continue;
+        };
+        let target = &mut params[at].1;
+        if value.value == Value::Wrong {
+            *target = value.clone();
+        } else if matches!((&target.value, &value.value), (Value::Map(_), Value::Map(_))) {
+            give(target, value, import, &path, problems);
+        } else if let Some(fitting) = fit(&target.value, value.value.clone()) {
+            *target = Node { value: fitting, ..*value };
+        } else {
+            let message = format!("`{path}` of `{import}` is {}, and {} is given", target.kind(), value.kind());
+            problems.push(value.problem(message).help(format!("its own value is `{}`", target.to_json())));
+        }
+    }
+}
+
+/// Params of the import `name`, as its importer sees them: what they say of results and params of their own file is
+/// said from outside.
+fn qualified(node: &Node, name: &str) -> Node {
+    let value = match &node.value {
+        Value::Text(text) if refers_to_results(text) => Value::Text(qualified_text(text, name)),
+        Value::List(items) => Value::List(items.iter().map(|item| qualified(item, name)).collect()),
+        Value::Map(entries) => {
+            Value::Map(entries.iter().map(|(key, node)| (key.clone(), qualified(node, name))).collect())
+        }
+        value => value.clone(),
+    };
+    Node { value, ..*node }
+}
+
+fn qualified_text(text: &str, name: &str) -> String {
+    // It was split before: nothing is wrong with it.
+    let parts = split(text).unwrap_or_default();
+    let part = |part: &Part<'_>| match part {
+        Part::Literal(literal) => literal.replace("${", "$${"),
+        Part::Reference(path) => {
+            let inner = qualified_text(path, name);
+            let known = ["stages.", "params."].iter().find_map(|first| Some((first, inner.strip_prefix(*first)?)));
+            known.map_or_else(|| format!("${{{inner}}}"), |(first, rest)| format!("${{{first}{name}.{rest}}}"))
+        }
+    };
+    parts.iter().map(part).collect()
+}
+
+fn set_one(params: &mut Node, set: &Set<'_>, stages: &[&str]) -> Result<(), Problem> {
+    check_path(params, set, stages)?;
+    let Some(target) = find(params, set.path) else { return Ok(()) };
+    if let Some(fitting) = fit(&target.value, set.value.value.clone()) {
+        *target = Node { value: fitting, ..set.value };
         return Ok(());
     }
-    let message = format!("`params.{path}` is {}, and {} was given", target.kind(), value.kind());
-    Err(Problem::new(message, value_at).help(format!("its value in the file is `{}`", target.to_json())))
+    let (kind, given) = (target.kind(), set.value.kind());
+    let message = format!("`params.{}{}` is {kind}, and {given} was given", set.prefix, set.path);
+    Err(Problem::new(message, set.value.span).help(format!("its value in the file is `{}`", target.to_json())))
 }
 
 fn mark(node: &mut Node, span: Span) {
@@ -61,13 +182,14 @@ fn find<'a>(node: &'a mut Node, path: &str) -> Option<&'a mut Node> {
     }
 }
 
-fn check_path(params: &Node, path: &str, span: Span, stages: &[String]) -> Result<(), Problem> {
+fn check_path(params: &Node, set: &Set<'_>, stages: &[&str]) -> Result<(), Problem> {
+    let Set { prefix, path, path_at: span, .. } = set;
     let mut node = params;
     let mut walked: Vec<&str> = Vec::new();
     for part in path.split('.') {
         let Value::Map(entries) = &node.value else {
-            let walked = walked.join(".");
-            let problem = Problem::new(format!("`params.{walked}` is {}: nothing is below it", node.kind()), span);
+            let walked = format!("{prefix}{}", walked.join("."));
+            let problem = Problem::new(format!("`params.{walked}` is {}: nothing is below it", node.kind()), *span);
             return Err(problem.help(format!("write `--set {walked}=...`")));
         };
         if let Some((_, next)) = entries.iter().find(|(key, _)| key.text == part) {
@@ -75,11 +197,11 @@ fn check_path(params: &Node, path: &str, span: Span, stages: &[String]) -> Resul
             walked.push(part);
             continue;
         }
-        let problem = Problem::new(format!("unknown param `{path}`"), span);
-        if walked.is_empty() && stages.iter().any(|stage| stage == part) {
+        let problem = Problem::new(format!("unknown param `{prefix}{path}`"), *span);
+        if walked.is_empty() && stages.contains(&part) {
             return Err(problem.label(format!("`{part}` is a stage")).help(declare(part, path)));
         }
-        return Err(problem.help(nearest_path(params, path)));
+        return Err(problem.help(nearest_path(params, path, prefix)));
     }
     Ok(())
 }
@@ -96,15 +218,18 @@ fn declare(stage: &str, path: &str) -> String {
 }
 
 /// The declared path that was meant: one that ends in the same words, or is spelt almost the same.
-fn nearest_path(params: &Node, path: &str) -> String {
+fn nearest_path(params: &Node, path: &str, prefix: &str) -> String {
     let mut known = Vec::new();
     collect_paths(params, "", &mut known);
     let ending = format!(".{path}");
     let ends: Vec<&String> = known.iter().filter(|candidate| candidate.ends_with(&ending)).collect();
     match ends.as_slice() {
-        [] => suggest(path, "params", known.iter().map(String::as_str)),
+        [] => match did_you_mean(path, known.iter().map(String::as_str)) {
+            Some(near) => near.replacen('`', &format!("`{prefix}"), 1),
+            None => suggest(path, "params", known.iter().map(String::as_str)),
+        },
         several => {
-            let several: Vec<String> = several.iter().take(4).map(|one| format!("`{one}`")).collect();
+            let several: Vec<String> = several.iter().take(4).map(|one| format!("`{prefix}{one}`")).collect();
             format!("did you mean {}?", several.join(" or "))
         }
     }
@@ -119,8 +244,13 @@ fn collect_paths(node: &Node, prefix: &str, known: &mut Vec<String>) {
     }
 }
 
-/// `given` in the type of `declared`, or `None`. A param that is `null` in the file takes anything.
+/// `given` in the type of `declared`, or `None`. A param that is `null` in the file takes anything, as does one that
+/// is the result of a stage; and such a result may be given for anything.
 fn fit(declared: &Value, given: Value) -> Option<Value> {
+    let is_result = |value: &Value| matches!(value, Value::Text(text) if refers_to_results(text));
+    if is_result(declared) || is_result(&given) {
+        return Some(given);
+    }
     match (declared, given) {
         (Value::Float(_), Value::Int(i)) => Some(Value::Float(i as f64)),
         (Value::Null | Value::Wrong, given) | (Value::Int(_), given @ (Value::Int(_) | Value::Float(_))) => Some(given),

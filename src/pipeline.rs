@@ -5,7 +5,7 @@
 
 use pru_flow_stages::{BUILTINS, StageDef};
 
-use crate::problem::{Problem, Problems, Span, did_you_mean, suggest};
+use crate::problem::{Problem, Problems, Span, TextId, did_you_mean, suggest};
 use crate::yaml::{self, Key, Node, Value};
 
 /// A pipeline as written.
@@ -17,10 +17,25 @@ pub struct Pipeline {
     pub params: Node,
     /// The stages in the order of the file.
     pub stages: Vec<StageSpec>,
+    /// Other pipelines whose stages this one uses.
+    pub imports: Vec<Import>,
+}
+
+/// Another pipeline under a name: its stages and params are `name.stage` and `params.name.param`.
+#[derive(Debug)]
+pub struct Import {
+    /// The name.
+    pub name: Key,
+    /// The file, relative to the folder of the importing one; a text unless something is wrong with it.
+    pub file: Node,
+    /// Values for some of its params, a mapping.
+    pub params: Option<Node>,
+    /// What the file holds, once it was read; `None` when it could not be, which is a problem already.
+    pub pipeline: Option<Pipeline>,
 }
 
 /// A stage as written.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct StageSpec {
     /// Its name.
     pub name: Key,
@@ -41,6 +56,7 @@ pub struct StageSpec {
 }
 
 /// What a stage does.
+#[derive(Clone)]
 pub enum Work {
     /// A built-in stage.
     Uses(&'static StageDef),
@@ -61,7 +77,7 @@ impl std::fmt::Debug for Work {
 }
 
 /// Axes of cells, and cells left out or added.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct MatrixSpec {
     /// Name and list of values, in declaration order.
     pub axes: Vec<(Key, Node)>,
@@ -73,10 +89,11 @@ pub struct MatrixSpec {
 
 impl Pipeline {
     /// Reads a pipeline's text. What is wrong with its shape is told in `problems`, and what can be understood is
-    /// given all the same; `None` when there is nothing to go on with.
+    /// given all the same; `None` when there is nothing to go on with. Its places are places of `id`; the files that
+    /// it imports are not read yet.
     #[must_use]
-    pub fn read(text: &str, problems: &mut Problems) -> Option<Self> {
-        let root = yaml::read(text, problems)?;
+    pub fn read(text: &str, id: TextId, problems: &mut Problems) -> Option<Self> {
+        let root = yaml::read(text, id, problems)?;
         let Value::Map(_) = &root.value else {
             let message = match root.value {
                 Value::Wrong => return None,
@@ -87,7 +104,7 @@ impl Pipeline {
             problems.push(Problem::new(message, root.span).help(help));
             return None;
         };
-        let fields = Fields::of(&root, "the pipeline", &["version", "name", "params", "stages"], problems);
+        let fields = Fields::of(&root, "the pipeline", &["version", "name", "import", "params", "stages"], problems);
         check_version(&fields, problems);
         let name = fields.text("name", problems).unwrap_or_else(|| {
             fields.missing("name", "name: my-experiment", problems);
@@ -115,7 +132,65 @@ impl Pipeline {
                 Vec::new()
             }
         };
-        Some(Self { name, params, stages })
+        let imports = read_imports(fields.get("import"), problems);
+        let pipeline = Self { name, params, stages, imports };
+        pipeline.check_names(problems);
+        Some(pipeline)
+    }
+
+    /// A name before a dot is an import's or a param's, and never both.
+    fn check_names(&self, problems: &mut Problems) {
+        let params = if let Value::Map(entries) = &self.params.value { entries.as_slice() } else { &[] };
+        for import in &self.imports {
+            let name = &import.name.text;
+            let stage = self.stages.iter().map(|stage| &stage.name).find(|key| key.text == *name);
+            let param = params.iter().map(|(key, _)| key).find(|key| key.text == *name);
+            for (what, key) in [("stage", stage), ("param", param)] {
+                if let Some(key) = key {
+                    let problem = Problem::new(format!("`{name}` is an import and a {what}"), import.name.span);
+                    problems.push(problem.also(key.span, format!("the {what}")).help("give one of them another name"));
+                }
+            }
+        }
+    }
+}
+
+const IMPORT_EXAMPLE: &str = "import: {paper: paper.yaml}";
+
+fn read_imports(node: Option<&Node>, problems: &mut Problems) -> Vec<Import> {
+    let Some(node) = node else { return Vec::new() };
+    let Value::Map(entries) = &node.value else {
+        wrong_kind("`import` is a mapping from names to files", node, IMPORT_EXAMPLE, problems);
+        return Vec::new();
+    };
+    entries.iter().map(|(key, node)| Import::read(key, node, problems)).collect()
+}
+
+impl Import {
+    fn read(key: &Key, node: &Node, problems: &mut Problems) -> Self {
+        check_name(&key.text, "import", key.span, problems);
+        let mut import = Self { name: key.clone(), file: node.clone(), params: None, pipeline: None };
+        if matches!(node.value, Value::Map(_)) {
+            let fields = Fields::of(node, &format!("the import `{}`", key.text), &["file", "params"], problems);
+            import.params = fields.mapping("params", "params: {seeds: [7]}", problems);
+            import.file = fields.get("file").cloned().unwrap_or_else(|| {
+                fields.missing("file", "file: paper.yaml", problems);
+                Node { value: Value::Wrong, ..*node }
+            });
+        }
+        match &import.file.value {
+            Value::Text(text) if !text.contains("${") => {}
+            Value::Text(_) => {
+                let problem = Problem::new("the file of an import is named as it is", import.file.span);
+                problems.push(problem.help(IMPORT_EXAMPLE));
+                import.file.value = Value::Wrong;
+            }
+            _ => {
+                wrong_kind("an import names a file", &import.file, IMPORT_EXAMPLE, problems);
+                import.file.value = Value::Wrong;
+            }
+        }
+        import
     }
 }
 

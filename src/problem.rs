@@ -3,11 +3,46 @@
 
 use std::collections::HashSet;
 
-/// A place: bytes `start..end` of the pipeline's text, or of the `--set` argument with that index.
+/// A text that a user wrote.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum TextId {
+    /// A file: 0 is the pipeline's, the others are those that it imports, in the order in which they were read.
+    File(usize),
+    /// The `--set` argument with this index.
+    Argument(usize),
+}
+
+/// The texts that places are in.
+#[derive(Clone, Debug, Default)]
+pub struct SourceText {
+    /// The pipeline's file, and those that it imports.
+    pub files: Vec<SourceFile>,
+    /// The `--set` arguments.
+    pub arguments: Vec<String>,
+}
+
+/// A file of a pipeline.
+#[derive(Clone, Debug)]
+pub struct SourceFile {
+    /// Its name as the user typed it, or as it is reached from there.
+    pub name: String,
+    /// Its text.
+    pub text: String,
+}
+
+impl SourceText {
+    /// The name of the pipeline's own file.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.files.first().map_or("", |file| file.name.as_str())
+    }
+}
+
+/// A place: bytes `start..end` of a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Span {
-    /// Index of the `--set` argument, `None` for the pipeline's file.
-    pub argument: Option<usize>,
+    /// The text.
+    pub text: TextId,
     /// First byte.
     pub start: usize,
     /// One past the last byte.
@@ -15,10 +50,22 @@ pub struct Span {
 }
 
 impl Span {
-    /// A place in the pipeline's file.
+    /// A place in a text.
+    #[must_use]
+    pub const fn new(text: TextId, start: usize, end: usize) -> Self {
+        Self { text, start, end }
+    }
+
+    /// A place in the pipeline's own file.
     #[must_use]
     pub const fn file(start: usize, end: usize) -> Self {
-        Self { argument: None, start, end }
+        Self::new(TextId::File(0), start, end)
+    }
+
+    /// Whether it is in a `--set` argument.
+    #[must_use]
+    pub const fn is_argument(self) -> bool {
+        matches!(self.text, TextId::Argument(_))
     }
 }
 
@@ -173,6 +220,6 @@ fn initials(name: &str) -> String {
 pub fn suggest<'a>(name: &str, what: &str, known: impl IntoIterator<Item = &'a str> + Clone) -> String {
     did_you_mean(name, known.clone()).unwrap_or_else(|| {
         let all: Vec<String> = known.into_iter().map(|k| format!("`{k}`")).collect();
-        if all.is_empty() { format!("there is no {what} here") } else { format!("{what}: {}", all.join(", ")) }
+        if all.is_empty() { format!("there are no {what} here") } else { format!("{what}: {}", all.join(", ")) }
     })
 }

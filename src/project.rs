@@ -1,30 +1,20 @@
 //! Where things lie: the pipeline's file, the project's root, the store, logs and results. Loads a pipeline up to its
 //! graph, the one way for every command.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use pru_flow_cache::{LocalStore, StatCache, StoreError};
 
-use crate::expand::{Bases, expand};
+use crate::expand::expand;
 use crate::graph::Graph;
+use crate::import;
 use crate::overrides;
 use crate::pipeline::Pipeline;
-use crate::problem::{Problem, Problems, Span};
+use crate::problem::{Problem, Problems, SourceFile, SourceText, TextId};
+use crate::recipe::Bases;
 
 /// The pipeline that is built in, for a first run without any file.
 const QUICKSTART: &str = include_str!("../pipelines/quickstart.yaml");
-
-/// A pipeline's text and the arguments that change it: what a problem's place refers to.
-#[derive(Clone, Debug)]
-pub struct SourceText {
-    /// The file's name as the user typed it.
-    pub name: String,
-    /// Its text.
-    pub text: String,
-    /// The `--set` arguments.
-    pub arguments: Vec<String>,
-}
 
 /// A pipeline that could not be loaded.
 #[derive(Debug)]
@@ -55,20 +45,15 @@ impl Project {
     /// # Errors
     /// Everything that is wrong with the file or the arguments.
     pub fn load(pipeline: &Path, arguments: &[String], store: Option<&Path>) -> Result<Self, Box<Unloadable>> {
-        let name = pipeline.display().to_string();
-        let mut source = SourceText { name, text: String::new(), arguments: arguments.to_vec() };
-        let result = read(pipeline, &mut source.text).and_then(|root| Self::build(&source, root, store));
-        result.map_err(|problems| Box::new(Unloadable { source, problems }))
-    }
-
-    fn build(source: &SourceText, root: PathBuf, store: Option<&Path>) -> Result<Self, Problems> {
+        let mut source = SourceText { files: Vec::new(), arguments: arguments.to_vec() };
         let mut problems = Problems::default();
-        let Some(mut pipeline) = Pipeline::read(&source.text, &mut problems) else { return Err(problems) };
-        overrides::apply(&mut pipeline, &source.arguments, &mut problems);
-        let current = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("."));
-        let graph = expand(&pipeline, &Bases { root: root.clone(), current: current.clone() }, &mut problems);
-        let store_folder = store.map_or_else(|| root.join(".pru-flow"), |store| current.join(store));
-        problems.into_result(Self { source: source.clone(), name: pipeline.name, root, graph, store_folder })
+        match build(pipeline, &mut source, &mut problems) {
+            Some((name, root, graph)) if problems.is_empty() => {
+                let store_folder = store.map_or_else(|| root.join(".pru-flow"), |store| current_folder().join(store));
+                Ok(Self { source, name, root, graph, store_folder })
+            }
+            _ => Err(Box::new(Unloadable { source, problems })),
+        }
     }
 
     /// Opens the store, and the remembered digests of outside files.
@@ -110,31 +95,40 @@ impl Project {
     }
 }
 
-/// Reads the pipeline into `text` and finds the project's root.
-fn read(pipeline: &Path, text: &mut String) -> Result<PathBuf, Problems> {
-    let current = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("."));
-    let bytes = match fs::read(pipeline) {
-        Ok(bytes) => bytes,
+fn current_folder() -> PathBuf {
+    std::env::current_dir().unwrap_or_else(|_| PathBuf::from("."))
+}
+
+/// The pipeline's name, the project's root and the graph.
+fn build(file: &Path, source: &mut SourceText, problems: &mut Problems) -> Option<(String, PathBuf, Graph)> {
+    let (id, root) = read(file, source, problems)?;
+    let text = source.files.first().map(|file| file.text.clone()).unwrap_or_default();
+    let mut pipeline = Pipeline::read(&text, id, problems)?;
+    import::load(&mut pipeline, file, source, problems);
+    overrides::apply(&mut pipeline, &source.arguments, problems);
+    let graph = expand(&pipeline, &Bases { root: root.clone(), current: current_folder() }, problems);
+    Some((pipeline.name, root, graph))
+}
+
+/// Reads the pipeline's own file, and finds the project's root.
+fn read(pipeline: &Path, source: &mut SourceText, problems: &mut Problems) -> Option<(TextId, PathBuf)> {
+    let current = current_folder();
+    let shown = pipeline.display().to_string();
+    let id = match import::read_file(pipeline, shown.clone(), source, problems) {
+        Ok(id) => id?,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound && pipeline == Path::new("quickstart") => {
-            QUICKSTART.clone_into(text);
-            return Ok(current);
+            source.files.push(SourceFile { name: shown, text: QUICKSTART.to_owned() });
+            return Some((TextId::File(0), current));
         }
         Err(error) => {
+            source.files.push(SourceFile { name: shown, text: String::new() });
             let problem = Problem::of_file(format!("cannot read the pipeline: {error}"));
-            let help = "give the path of a pipeline, or `quickstart` for the one that is built in";
-            return Err(Problems::one(problem.help(help)));
+            problems.push(problem.help("give the path of a pipeline, or `quickstart` for the one that is built in"));
+            return None;
         }
     };
-    *text = String::from_utf8(bytes).map_err(|error| {
-        let at = error.utf8_error().valid_up_to();
-        // Each bad byte is shown as one replacement character, so the place stays the same.
-        *text = String::from_utf8_lossy(error.as_bytes()).into_owned();
-        let problem =
-            Problem::new("the pipeline is not UTF-8", Span::file(at, at + char::REPLACEMENT_CHARACTER.len_utf8()));
-        Problems::one(problem.label("no character").help("save the file as UTF-8"))
-    })?;
     let absolute = current.join(pipeline);
-    let folder = fs::canonicalize(absolute.parent().unwrap_or(&current)).unwrap_or(current);
+    let folder = std::fs::canonicalize(absolute.parent().unwrap_or(&current)).unwrap_or(current);
     let root = folder.ancestors().find(|f| f.join("pru-flow.toml").exists() || f.join(".git").exists());
-    Ok(root.unwrap_or(&folder).to_owned())
+    Some((id, root.unwrap_or(&folder).to_owned()))
 }

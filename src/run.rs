@@ -1,6 +1,7 @@
 //! A run: the coordinator owns all state, obeys the scheduler, hears the executor through one channel, and tells an
 //! [`Observer`] what happens. Decides nothing about order and does no work of a node itself.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
@@ -8,16 +9,18 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
 use pru_flow_cache::{ActionKey, ActionResult, LocalStore, StatCache, Store};
+use pru_flow_stages::StageDef;
 use pru_flow_stages::io::Progress;
 
 use crate::execute::{Executor, Message, Outcome, Task};
-use crate::graph::{Device, Graph, GraphNode, NodeId, Work};
-use crate::plan::resolve;
+use crate::graph::{Described, Device, Graph, GraphNode, NodeId, Work};
+use crate::plan::{Resolved, Unresolved, resolve};
 use crate::problem::{Problem, Problems};
 use crate::project::Project;
 use crate::results::last_nodes;
 use crate::schedule::{Command, Event, Limits, Need, Scheduler};
 use crate::sources::find_all;
+use crate::values::Unknown;
 
 /// How long a node is given to stop before its process is killed.
 const GRACE: Duration = Duration::from_secs(10);
@@ -48,6 +51,8 @@ pub enum Ended {
     Cached,
     /// It failed: reason, end of its log.
     Failed(String, String),
+    /// It failed before it ran: values that it takes from other nodes do not fit.
+    Refused(Problems),
     /// A producer (this one) failed.
     Skipped(String),
     /// The run was stopped.
@@ -61,7 +66,7 @@ impl Ended {
         match self {
             Self::Executed => "executed",
             Self::Cached => "cached",
-            Self::Failed(..) => "failed",
+            Self::Failed(..) | Self::Refused(_) => "failed",
             Self::Skipped(_) => "skipped",
             Self::Cancelled => "cancelled",
         }
@@ -88,7 +93,7 @@ impl Totals {
             match ended {
                 Ended::Executed => totals.executed += 1,
                 Ended::Cached => totals.cached += 1,
-                Ended::Failed(..) => totals.failed += 1,
+                Ended::Failed(..) | Ended::Refused(_) => totals.failed += 1,
                 Ended::Skipped(_) | Ended::Cancelled => totals.skipped += 1,
             }
         }
@@ -143,7 +148,7 @@ pub fn run(
     check_sources(graph, wanted, &stat)?;
     check_devices(graph, wanted, options, &executor)?;
     forward_signals(sender);
-    let needs: Vec<Need> = graph.nodes.iter().map(|node| need(node, options)).collect();
+    let needs: Vec<Need> = graph.nodes.iter().map(|node| need(&node.described, options)).collect();
     let producers = (0..graph.nodes.len()).map(|id| graph.producers(id)).collect();
     let scheduler = Scheduler::new(producers, &needs, &graph.order, wanted, limits(options), options.fail_fast);
     let count = wanted.iter().filter(|w| **w).count();
@@ -182,10 +187,10 @@ pub fn run(
     Ok(RunEnd { totals, results: coordinator.results, signal: coordinator.signal, wall })
 }
 
-fn need(node: &GraphNode, options: &RunOptions) -> Need {
-    let resources = &node.resources;
-    let on_gpu = needs_worker(&node.work)
-        && match options.device.unwrap_or(node.device) {
+fn need(described: &Described, options: &RunOptions) -> Need {
+    let resources = &described.resources;
+    let on_gpu = needs_worker(&described.work)
+        && match options.device.unwrap_or(described.device) {
             Device::Cpu => false,
             Device::Cuda(_) => true,
             Device::Auto => Path::new("/dev/nvidiactl").exists(),
@@ -215,7 +220,7 @@ fn limits(options: &RunOptions) -> Limits {
 fn check_sources(graph: &Graph, wanted: &[bool], stat: &StatCache) -> Result<(), Problems> {
     let mut problems = Problems::default();
     for node in graph.nodes.iter().zip(wanted).filter(|(_, wanted)| **wanted).map(|(node, _)| node) {
-        for missing in find_all(&node.sources, stat).err().into_iter().flatten() {
+        for missing in find_all(&node.described.sources, stat).err().into_iter().flatten() {
             problems.push(Problem::new(missing.message, node.span).maybe_help(missing.help));
         }
     }
@@ -223,9 +228,9 @@ fn check_sources(graph: &Graph, wanted: &[bool], stat: &StatCache) -> Result<(),
 }
 
 fn check_devices(graph: &Graph, wanted: &[bool], options: &RunOptions, executor: &Executor) -> Result<(), Problems> {
-    let asked = graph.nodes.iter().zip(wanted).filter(|(node, wanted)| **wanted && needs_worker(&node.work));
+    let asked = graph.nodes.iter().zip(wanted).filter(|(node, wanted)| **wanted && needs_worker(&node.described.work));
     let asked: Vec<(u32, &GraphNode)> = asked
-        .filter_map(|(node, _)| match options.device.unwrap_or(node.device) {
+        .filter_map(|(node, _)| match options.device.unwrap_or(node.described.device) {
             Device::Cuda(index) => Some((index, node)),
             Device::Auto | Device::Cpu => None,
         })
@@ -247,7 +252,7 @@ fn check_devices(graph: &Graph, wanted: &[bool], options: &RunOptions, executor:
 }
 
 fn needs_worker(work: &Work) -> bool {
-    matches!(work, Work::Builtin { def, .. } if def.needs_worker())
+    work.stage().is_some_and(StageDef::needs_worker)
 }
 
 fn forward_signals(sender: Sender<Message>) {
@@ -276,7 +281,7 @@ struct Coordinator<'a> {
     scheduler: Scheduler,
     results: Vec<Option<Arc<ActionResult>>>,
     /// Nodes that were resolved and are about to run.
-    resolved: Vec<Option<crate::plan::Resolved>>,
+    resolved: Vec<Option<Resolved<'a>>>,
     keys: Vec<Option<ActionKey>>,
     /// How each node ended, the last time that it did: one whose outputs were lost ends twice.
     ended: Vec<Option<Ended>>,
@@ -384,13 +389,13 @@ impl Coordinator<'_> {
 
     /// With `replace` the outputs that the node's record names are damaged: only another key can be a hit.
     fn resolve(&mut self, id: NodeId, replace: bool) -> Event {
-        let resolved = match resolve(self.graph, id, &self.results, &self.stat) {
+        let resolved = match resolve(self.graph, id, &self.results, (Some(&self.store), &self.stat)) {
             Ok(resolved) => resolved,
-            Err(why) => {
-                self.end(id, &Ended::Failed(why, String::new()), Duration::ZERO);
-                return Event::Unresolvable(id);
-            }
+            Err(unresolved) => return self.unresolved(id, unresolved),
         };
+        if let Cow::Owned(described) = &resolved.described {
+            self.scheduler.revise(id, need(described, self.options));
+        }
         let same = self.keys[id] == Some(resolved.key);
         if !same {
             self.release(id);
@@ -420,6 +425,20 @@ impl Coordinator<'_> {
         }
     }
 
+    fn unresolved(&mut self, id: NodeId, unresolved: Unresolved) -> Event {
+        let ended = match unresolved {
+            Unresolved::Values(Unknown::Damaged(producer)) => return Event::Damaged(id, vec![producer]),
+            Unresolved::Values(Unknown::Wrong(problems)) => Ended::Refused(problems),
+            Unresolved::Values(Unknown::Waits(producer)) => {
+                let name = &self.graph.nodes[producer].name;
+                Ended::Failed(format!("resolved before {name}, which is a bug"), String::new())
+            }
+            Unresolved::Other(why) => Ended::Failed(why, String::new()),
+        };
+        self.end(id, &ended, Duration::ZERO);
+        Event::Unresolvable(id)
+    }
+
     /// Two nodes of one key are one computation: the second waits for the first and then looks again.
     fn hold(&mut self, id: NodeId, event: &Event) -> bool {
         let (Event::Miss(_), Some(key)) = (event, self.keys[id]) else { return false };
@@ -445,7 +464,8 @@ impl Coordinator<'_> {
     }
 
     fn start(&mut self, id: NodeId, replace: bool) -> Result<(), Event> {
-        let node = &self.graph.nodes[id];
+        let graph = self.graph;
+        let node = &graph.nodes[id];
         let replace = replace || self.bypass[id];
         let Some(resolved) = self.resolved[id].clone() else {
             self.end(
@@ -462,17 +482,18 @@ impl Coordinator<'_> {
         self.observer.node_started(&node.name, &resolved.key);
         tracing::info!(node = %node.name, key = %resolved.key, "start");
         self.running.insert(id);
+        let Described { work, resources, device, .. } = resolved.described.into_owned();
         self.executor.start(Task {
             id,
             name: node.name.clone(),
             action: resolved.action,
             key: resolved.key,
-            work: node.work.clone(),
             inputs: resolved.inputs,
             sources: resolved.sources,
             outputs: node.outputs.clone(),
-            threads: node.resources.cpus,
-            device: if needs_worker(&node.work) { self.options.device.unwrap_or(node.device) } else { Device::Cpu },
+            threads: resources.cpus,
+            device: if needs_worker(&work) { self.options.device.unwrap_or(device) } else { Device::Cpu },
+            work,
             replace,
         });
         Ok(())

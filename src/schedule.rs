@@ -49,7 +49,7 @@ pub enum Event {
     Failed(Id),
     /// The node was stopped on request.
     Stopped(Id),
-    /// The node could not start, as stored outputs of these producers are missing or damaged.
+    /// The node could not be resolved or start, as stored outputs of these producers are missing or damaged.
     Damaged(Id, Vec<Id>),
     /// The user asked to stop.
     Stop,
@@ -58,7 +58,7 @@ pub enum Event {
 /// What is to be done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
-    /// Compute the node's key and look it up; answer with `Hit`, `Miss` or `Unresolvable`.
+    /// Compute the node's key and look it up; answer with `Hit`, `Miss`, `Unresolvable` or `Damaged`.
     Resolve {
         /// The node.
         id: Id,
@@ -175,6 +175,12 @@ impl Scheduler {
         commands
     }
 
+    /// What a node needs, where that is known only when it is resolved.
+    pub fn revise(&mut self, id: Id, need: Need) {
+        debug_assert_eq!(self.nodes[id].state, State::Resolving, "what runs has taken what it needs");
+        self.nodes[id].need = need;
+    }
+
     /// Whether nothing is left to do or to wait for.
     #[must_use]
     pub fn is_over(&self) -> bool {
@@ -287,7 +293,9 @@ impl Scheduler {
     /// Runs the producers of damaged outputs again, bypassing their records; the consumer waits and is then resolved
     /// anew, as other bytes would mean another key. A producer may in turn find its own inputs damaged.
     fn repair(&mut self, id: Id, producers: &[Id], commands: &mut Vec<Command>) {
-        self.release(id);
+        if self.nodes[id].state == State::Running {
+            self.release(id);
+        }
         if self.stopping {
             self.nodes[id].state = State::Over;
             commands.push(Command::Cancel(id));

@@ -55,6 +55,41 @@ impl Selector {
     }
 }
 
+/// A value in a JSON output of a stage, as `${...}` names it: `stages.tune[setting=mnist].outputs.settings.lr`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ResultName<'a> {
+    /// The stage, perhaps with axes.
+    pub stage: &'a str,
+    /// The output.
+    pub output: &'a str,
+    /// The dotted path in it; empty for an output that is a single value.
+    pub path: &'a str,
+}
+
+impl<'a> ResultName<'a> {
+    /// Reads a reference, with or without a path.
+    ///
+    /// # Errors
+    /// What is wrong, and what to write.
+    pub fn parse(reference: &'a str) -> Result<Self, (String, String)> {
+        const OUTPUTS: &str = ".outputs.";
+        let rest = reference.strip_prefix("stages.").unwrap_or(reference);
+        // A value in the brackets may hold dots.
+        let from = rest.find('[').and_then(|open| rest[open..].rfind(']').map(|close| open + close)).unwrap_or(0);
+        let Some(at) = rest[from..].find(OUTPUTS).map(|at| from + at) else {
+            let message = format!("`${{{reference}}}` names no output of a stage");
+            return Err((message, "write `${stages.STAGE.outputs.OUTPUT.FIELD}`".to_owned()));
+        };
+        let (stage, after) = (&rest[..at], &rest[at + OUTPUTS.len()..]);
+        let (output, path) = after.split_once('.').unwrap_or((after, ""));
+        if stage.is_empty() || output.is_empty() || after.ends_with('.') {
+            let message = format!("`${{{reference}}}`: a name is missing between two dots");
+            return Err((message, "write `${stages.STAGE.outputs.OUTPUT.FIELD}`".to_owned()));
+        }
+        Ok(Self { stage, output, path })
+    }
+}
+
 type Axes = Vec<(String, Option<String>)>;
 
 fn parse_axes(mut rest: &str) -> Result<(Axes, bool, &str), String> {
@@ -138,6 +173,19 @@ mod tests {
         assert!(read.matches(&pairs(&[("method", "pru"), ("class", "3"), ("seed", "7")])));
         assert_eq!(read.output.as_deref(), Some("curve"));
         assert!(Selector::parse("split[*].train", '.').unwrap().all);
+    }
+
+    #[test]
+    fn a_result_s_name_is_a_stage_an_output_and_a_path() {
+        let read = |text| ResultName::parse(text).map(|name| (name.stage, name.output, name.path));
+        assert_eq!(read("stages.tune.outputs.settings.lr"), Ok(("tune", "settings", "lr")));
+        assert_eq!(read("stages.tune.outputs.settings.a.0.b"), Ok(("tune", "settings", "a.0.b")));
+        assert_eq!(read("stages.tune.outputs.value"), Ok(("tune", "value", "")));
+        let quoted = "stages.paper.tune[v=\".outputs.]\",s=1.5].outputs.settings.lr";
+        assert_eq!(read(quoted), Ok(("paper.tune[v=\".outputs.]\",s=1.5]", "settings", "lr")));
+        for bad in ["stages", "stages.tune", "stages.tune.settings.lr", "stages..outputs.x", "stages.a.outputs.x."] {
+            assert!(ResultName::parse(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

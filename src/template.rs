@@ -1,22 +1,49 @@
-//! `${...}` in a pipeline: puts params and matrix coordinates in place of their names.
+//! `${...}` in a pipeline: puts params, matrix coordinates and results of stages in place of their names.
 //!
 //! A value that is one `${...}` as a whole keeps its type; inside a longer text the value's own text is put in.
 //! References may be nested: `${params.${matrix.setting}.lr}`.
-//! `$${` stands for a literal `${`. Knows nothing of stages.
+//! `$${` stands for a literal `${`. A param is put in as it is, but for references to results of stages in it.
+//! Knows nothing of stages but the names of their results.
 
-use crate::problem::{Problem, Problems, did_you_mean, suggest};
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+
+use crate::problem::{Problem, Problems, Span, did_you_mean, suggest};
 use crate::yaml::{Node, Value};
 
 /// What names mean at one place of a pipeline.
 #[derive(Clone, Copy)]
 pub struct Scope<'a> {
-    /// The pipeline's params.
-    pub params: &'a Node,
-    /// Coordinates of the cell, in declaration order of the axes; `None` where there is no matrix.
-    pub matrix: Option<&'a [(String, Node)]>,
-    /// What is put in only when a command runs; until then its references stay, and every other `${` stays escaped.
-    pub later: Option<&'a Later<'a>>,
+    params: &'a Node,
+    matrix: Option<&'a [(String, Node)]>,
+    later: Option<&'a Later<'a>>,
+    results: Results<'a>,
+    /// Params within params that are being put in.
+    depth: usize,
 }
+
+/// What stands for `${stages.tune.outputs.settings.lr}`.
+#[derive(Clone, Copy)]
+pub enum Results<'a> {
+    /// Nothing may: what stands here decides which nodes there are, or how they are connected.
+    Refused,
+    /// [`Value::Awaited`]; what is asked for is noted.
+    Noted(&'a RefCell<Vec<Awaited>>),
+    /// These values, by reference.
+    Known(&'a BTreeMap<String, Value>),
+}
+
+/// A result of a stage that is asked for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Awaited {
+    /// The reference without `${` and `}`, all that was nested in it put in.
+    pub reference: String,
+    /// Where it is used, and where it was written. It has no value.
+    pub at: Node,
+}
+
+/// Params that name each other deeper than this go round in a circle.
+const DEPTH_MAX: usize = 16;
 
 /// Names of a command's own artifacts: `${inputs.x}` and `${outputs.y}` stand for paths that are not known yet.
 #[derive(Debug)]
@@ -27,7 +54,27 @@ pub struct Later<'a> {
     pub outputs: Vec<&'a str>,
 }
 
-impl Scope<'_> {
+impl<'a> Scope<'a> {
+    /// The names of these params, and of the coordinates of a cell in declaration order of the axes (`None` where
+    /// there is no matrix). Results of stages are refused.
+    #[must_use]
+    pub const fn new(params: &'a Node, matrix: Option<&'a [(String, Node)]>) -> Self {
+        Self { params, matrix, later: None, results: Results::Refused, depth: 0 }
+    }
+
+    /// The same names, of which some are put in only when a command runs: until then their references stay, and every
+    /// other `${` stays escaped.
+    #[must_use]
+    pub const fn with_later(self, later: &'a Later<'a>) -> Self {
+        Self { later: Some(later), ..self }
+    }
+
+    /// The same names, and results of stages.
+    #[must_use]
+    pub const fn with_results(self, results: Results<'a>) -> Self {
+        Self { results, ..self }
+    }
+
     /// `node` with every reference in it replaced; what cannot be is told in `problems` and becomes [`Value::Wrong`].
     #[must_use]
     pub fn fill(&self, node: &Node, problems: &mut Problems) -> Node {
@@ -67,7 +114,7 @@ impl Scope<'_> {
         }
         let mut out = String::new();
         let mut origin = node.origin;
-        let mut ok = true;
+        let (mut ok, mut awaited) = (true, false);
         for (index, part) in parts.iter().enumerate() {
             match part {
                 Part::Literal(literal) => out.push_str(&self.kept(literal)),
@@ -80,24 +127,30 @@ impl Scope<'_> {
                         if index == 0 {
                             origin = found.origin;
                         }
+                        awaited |= found.value == Value::Awaited;
                         out.push_str(&self.kept(&found.scalar_text().unwrap_or_default()));
                     }
                     None => ok = false,
                 },
             }
         }
-        if ok { Node { value: Value::Text(out), span: node.span, origin } } else { wrong }
+        match (ok, awaited) {
+            (true, true) => Node { value: Value::Awaited, ..*node },
+            (true, false) => Node { value: Value::Text(out), span: node.span, origin },
+            (false, _) => wrong,
+        }
     }
 
     /// A value to be put inside a text, which only a single value can.
     fn spliced(&self, path: &str, node: &Node, problems: &mut Problems) -> Option<Node> {
         let found = self.look_up(path, node, problems)?;
-        if found.scalar_text().is_none() && found.value != Value::Wrong {
+        let fits = found.scalar_text().is_some() || found.value == Value::Awaited;
+        if !fits && found.value != Value::Wrong {
             let message = format!("`${{{path}}}` is {}, which cannot stand inside a text", found.kind());
             let problem = Problem::new(message, node.span).also(found.origin, "its value");
             problems.push(problem.help("only a single value can; a text that is one `${...}` as a whole takes any"));
         }
-        Some(found).filter(|found| found.scalar_text().is_some())
+        Some(found).filter(|_| fits)
     }
 
     /// Text that comes to stand in the result: escaped as long as references are left in it.
@@ -124,22 +177,23 @@ impl Scope<'_> {
 
     fn look_up(&self, path: &str, at: &Node, problems: &mut Problems) -> Option<Node> {
         if path.contains("${") {
-            let plain = Scope { later: None, ..*self };
+            let plain = Scope { later: None, results: Results::Refused, ..*self };
             let inner = plain.fill_text(at, path, problems);
             let inner = inner.scalar_text().filter(|inner| !inner.contains("${"))?;
             return self.look_up(&inner, at, problems);
         }
         let (first, rest) = path.split_once('.').unwrap_or((path, ""));
         let result = match first {
-            "params" => self.param(rest),
+            "params" => self.param(rest).map(|found| self.param_value(found, at.span, problems)),
             "matrix" => self.coordinate(rest),
+            "stages" => self.result(path, at),
             "inputs" | "outputs" => Err((
                 format!("`${{{path}}}` is a path that only a command knows, while it runs"),
                 "connect stages under `inputs:`, as in `model: original.model`".to_owned(),
             )),
             _ => {
-                let near = did_you_mean(first, ["params", "matrix"]);
-                let help = "names begin with `params.` or `matrix.`, as in `${params.epochs}`";
+                let near = did_you_mean(first, ["params", "matrix", "stages"]);
+                let help = "names begin with `params.`, `matrix.` or `stages.`, as in `${params.epochs}`";
                 Err((
                     format!("`${{{path}}}` begins with an unknown name"),
                     near.map_or_else(|| help.to_owned(), |near| format!("{near} {help}")),
@@ -149,17 +203,62 @@ impl Scope<'_> {
         match result {
             Ok(node) => Some(node),
             Err((message, help)) => {
-                problems.push(Problem::new(message, at.span).help(help));
+                problems.push(at.problem(message).help(help));
                 None
             }
         }
     }
 
-    fn param(&self, path: &str) -> Result<Node, (String, String)> {
+    /// What stands for a result of a stage.
+    fn result(&self, reference: &str, at: &Node) -> Result<Node, (String, String)> {
+        let value = match self.results {
+            Results::Refused => {
+                return Err((
+                    format!("`${{{reference}}}` is known only when that stage has run, and is used here before"),
+                    "it may stand as a value, or in one, under `with:` and in `command:`".to_owned(),
+                ));
+            }
+            Results::Noted(noted) => {
+                let at = Node { value: Value::Null, ..*at };
+                noted.borrow_mut().push(Awaited { reference: reference.to_owned(), at });
+                Value::Awaited
+            }
+            // All that is asked for was noted before, and read.
+            Results::Known(values) => values.get(reference).cloned().unwrap_or(Value::Wrong),
+        };
+        Ok(Node { value, ..*at })
+    }
+
+    /// A param as it is put in at `span`: in texts that refer to results of stages, these are put in.
+    fn param_value(&self, param: &Node, span: Span, problems: &mut Problems) -> Node {
+        let value = match &param.value {
+            Value::Text(text) if refers_to_results(text) => {
+                let here = Node { value: Value::Null, span, origin: param.origin };
+                if self.depth == DEPTH_MAX {
+                    let problem = here.problem("params name each other in a circle");
+                    problems.push(problem.help("give one of them a plain value"));
+                    return Node { value: Value::Wrong, ..here };
+                }
+                let inner = Scope { later: None, depth: self.depth + 1, ..*self };
+                return inner.fill_text(&here, text, problems);
+            }
+            Value::List(items) => {
+                Value::List(items.iter().map(|item| self.param_value(item, item.span, problems)).collect())
+            }
+            Value::Map(entries) => {
+                let value = |node: &Node, problems: &mut Problems| self.param_value(node, node.span, problems);
+                Value::Map(entries.iter().map(|(key, node)| (key.clone(), value(node, problems))).collect())
+            }
+            value => value.clone(),
+        };
+        Node { value, ..*param }
+    }
+
+    fn param(&self, path: &str) -> Result<&'a Node, (String, String)> {
         let mut node = self.params;
         for part in path.split('.') {
             if node.value == Value::Wrong {
-                return Ok(node.clone());
+                return Ok(node);
             }
             let Value::Map(entries) = &node.value else {
                 return Err((
@@ -169,10 +268,10 @@ impl Scope<'_> {
             };
             node = node.get(part).ok_or_else(|| {
                 let known = entries.iter().map(|(k, _)| k.text.as_str());
-                (format!("unknown param `params.{path}`"), suggest(part, "params declared here", known))
+                (format!("unknown param `params.{path}`"), suggest(part, "params", known))
             })?;
         }
-        Ok(node.clone())
+        Ok(node)
     }
 
     fn coordinate(&self, axis: &str) -> Result<Node, (String, String)> {
@@ -230,6 +329,13 @@ pub fn split(text: &str) -> Result<Vec<Part<'_>>, String> {
     Ok(parts)
 }
 
+/// Whether a text refers to results of stages.
+#[must_use]
+pub fn refers_to_results(text: &str) -> bool {
+    let to_result = |part: &Part<'_>| matches!(part, Part::Reference(path) if path.starts_with("stages."));
+    text.contains("${") && split(text).is_ok_and(|parts| parts.iter().any(to_result))
+}
+
 /// Where the `}` stands that closes a reference, which may hold others: `params.${matrix.setting}.lr`.
 fn closing(inner: &str) -> Option<usize> {
     let mut depth = 0;
@@ -247,13 +353,12 @@ fn closing(inner: &str) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::problem::Span;
     use crate::yaml::parse;
 
     fn fill(params: &str, text: &str) -> Result<Node, Problems> {
         let params = parse(params).unwrap();
         let matrix = [("class".to_owned(), parse("3").unwrap())];
-        let scope = Scope { params: &params, matrix: Some(&matrix), later: None };
+        let scope = Scope::new(&params, Some(&matrix));
         let mut problems = Problems::default();
         let filled = scope.fill(&parse(text).unwrap(), &mut problems);
         problems.into_result(filled)
@@ -262,7 +367,7 @@ mod tests {
     fn fill_command(params: &str, text: &str) -> Result<Node, Problems> {
         let params = parse(params).unwrap();
         let later = Later { inputs: vec!["x"], outputs: vec!["y"] };
-        let scope = Scope { params: &params, matrix: None, later: Some(&later) };
+        let scope = Scope::new(&params, None).with_later(&later);
         let mut problems = Problems::default();
         let filled = scope.fill(&Node::new(Value::Text(text.to_owned()), Span::file(0, 0)), &mut problems);
         problems.into_result(filled)

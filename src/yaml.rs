@@ -9,7 +9,7 @@ use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_yaml::options::{DuplicateKeyPolicy, NonFiniteFloatPolicy};
 use serde_yaml::{Location, Options, Spanned};
 
-use crate::problem::{Problem, Problems, Span};
+use crate::problem::{Problem, Problems, Span, TextId};
 
 /// A value and where it stands.
 #[derive(Clone, Debug, PartialEq)]
@@ -41,6 +41,8 @@ pub enum Value {
     Map(Vec<(Key, Node)>),
     /// Something wrong that has been told. It fits everywhere, so that one mistake is told once.
     Wrong,
+    /// What an output of another stage gives once that stage has run. It fits everywhere until then.
+    Awaited,
 }
 
 /// A key of a mapping and where it stands.
@@ -63,7 +65,7 @@ impl Node {
     /// relative to the current folder rather than to the project's root.
     #[must_use]
     pub const fn from_command_line(&self) -> bool {
-        self.origin.argument.is_some()
+        self.origin.is_argument()
     }
 
     /// A problem with this value: where it is used, and where it was written if that is elsewhere. A value from the
@@ -71,7 +73,7 @@ impl Node {
     pub fn problem(&self, message: impl Into<String>) -> Problem {
         match self.origin {
             origin if origin == self.span => Problem::new(message, origin),
-            origin if origin.argument.is_some() => Problem::new(message, origin).also(self.span, "used here"),
+            origin if origin.is_argument() => Problem::new(message, origin).also(self.span, "used here"),
             origin => Problem::new(message, self.span).also(origin, "its value"),
         }
     }
@@ -79,11 +81,20 @@ impl Node {
     /// Whether something wrong that has been told is in it.
     #[must_use]
     pub fn holds_wrong(&self) -> bool {
+        self.holds(&Value::Wrong)
+    }
+
+    /// Whether something in it is not known yet.
+    #[must_use]
+    pub fn holds_awaited(&self) -> bool {
+        self.holds(&Value::Awaited)
+    }
+
+    fn holds(&self, single: &Value) -> bool {
         match &self.value {
-            Value::Wrong => true,
-            Value::List(items) => items.iter().any(Self::holds_wrong),
-            Value::Map(entries) => entries.iter().any(|(_, node)| node.holds_wrong()),
-            _ => false,
+            Value::List(items) => items.iter().any(|item| item.holds(single)),
+            Value::Map(entries) => entries.iter().any(|(_, node)| node.holds(single)),
+            value => value == single,
         }
     }
 
@@ -99,6 +110,7 @@ impl Node {
             Value::List(_) => "a list",
             Value::Map(_) => "a mapping",
             Value::Wrong => "wrong",
+            Value::Awaited => "not known yet",
         }
     }
 
@@ -137,7 +149,7 @@ impl Node {
             Value::Int(i) => Some(i.to_string()),
             Value::Float(f) => Some(f.to_string()),
             Value::Text(t) => Some(t.clone()),
-            Value::Null | Value::List(_) | Value::Map(_) | Value::Wrong => None,
+            Value::Null | Value::List(_) | Value::Map(_) | Value::Wrong | Value::Awaited => None,
         }
     }
 
@@ -146,7 +158,7 @@ impl Node {
     pub fn to_json(&self) -> serde_json::Value {
         use serde_json::Value as Json;
         match &self.value {
-            Value::Null | Value::Wrong => Json::Null,
+            Value::Null | Value::Wrong | Value::Awaited => Json::Null,
             Value::Bool(b) => Json::Bool(*b),
             Value::Int(i) => Json::from(*i),
             Value::Float(f) => Json::from(*f),
@@ -164,17 +176,18 @@ impl Node {
 /// document beyond the ceilings.
 pub fn parse(text: &str) -> Result<Node, Problems> {
     let mut problems = Problems::default();
-    let node = read(text, &mut problems).unwrap_or(Node::new(Value::Wrong, Span::file(0, 0)));
+    let node = read(text, TextId::File(0), &mut problems).unwrap_or(Node::new(Value::Wrong, Span::file(0, 0)));
     problems.into_result(node)
 }
 
 /// As [`parse`], for a caller who goes on with what can be understood: a second value of a key is left out, and
-/// other bad values are [`Value::Wrong`]. `None` when the text is no YAML at all.
-pub fn read(text: &str, problems: &mut Problems) -> Option<Node> {
+/// other bad values are [`Value::Wrong`]. `None` when the text is no YAML at all. Its places are places of `id`.
+pub fn read(text: &str, id: TextId, problems: &mut Problems) -> Option<Node> {
+    let document = Document { text, id };
     match serde_yaml::from_str_with_options::<Raw>(text, options()) {
-        Ok(raw) => Some(convert(raw.0, text, problems)),
+        Ok(raw) => Some(document.convert(raw.0, problems)),
         Err(error) => {
-            problems.push(syntax_problem(&error, text));
+            problems.push(document.syntax_problem(&error));
             None
         }
     }
@@ -197,19 +210,6 @@ fn options() -> Options {
             max_total_replayed_events: 200_000,
         },
     }
-}
-
-fn syntax_problem(error: &serde_yaml::Error, text: &str) -> Problem {
-    let mut message = error.without_snippet().to_string();
-    // The crate's own "at line 3, column 5" would stand beside ours.
-    if let Some(at) = message.find(" at line ") {
-        message.truncate(at);
-    }
-    let span = error.location().map_or(Span::file(0, 0), |location| point(location, text));
-    let line_start = text[..span.start].rfind('\n').map_or(0, |at| at + 1);
-    let line = text[line_start..].split('\n').next().unwrap_or("");
-    let (message, help) = in_our_words(&message, line);
-    Problem::new(message, span).help(help)
 }
 
 /// What the YAML crate says, for a reader who knows pipelines: (message, what to do).
@@ -239,27 +239,6 @@ fn in_our_words(message: &str, line: &str) -> (String, &'static str) {
         _ => "reading stopped here: look at brackets, quotes and indentation up to this place",
     };
     (message.to_owned(), help)
-}
-
-/// The place of a syntax error, of which the parser knows only line and column.
-fn point(location: Location, text: &str) -> Span {
-    let line = (location.line() as usize).saturating_sub(1);
-    let start = text.split_inclusive('\n').take(line).map(str::len).sum::<usize>();
-    let rest = text[start..].split('\n').next().unwrap_or("");
-    let column = (location.column() as usize).saturating_sub(1);
-    let at = rest.char_indices().nth(column).map_or(rest.len(), |(at, _)| at);
-    let width = rest[at..].chars().next().map_or(0, char::len_utf8);
-    Span::file(start + at, start + at + width)
-}
-
-fn place(location: Location, text: &str) -> Span {
-    let span = location.span();
-    let start = span.byte_offset().unwrap_or(0).min(text.len() as u64) as usize;
-    let end = start + span.byte_len().unwrap_or(0) as usize;
-    let end = end.min(text.len());
-    // A mapping's span can reach over many lines: its first line says enough.
-    let line_end = text[start..end].find('\n').map_or(end, |at| start + at);
-    Span::file(start, line_end)
 }
 
 struct Raw(Spanned<RawValue>);
@@ -351,68 +330,121 @@ impl<'de> Visitor<'de> for RawVisitor {
     }
 }
 
-fn convert(raw: Spanned<RawValue>, text: &str, problems: &mut Problems) -> Node {
-    let span = place(raw.referenced, text);
-    let value = match raw.value {
-        RawValue::Scalar(value) => value,
-        RawValue::NotFinite(number) => {
-            problems.push(Problem::new(format!("{number} is not a finite number"), span).help("write a finite number"));
-            Value::Wrong
-        }
-        RawValue::TooLarge(number) => {
-            let help = format!("whole numbers reach from {} to {}; quote it to keep it as text", i64::MIN, i64::MAX);
-            problems.push(Problem::new(format!("{number} is too large"), span).help(help));
-            Value::Wrong
-        }
-        RawValue::List(items) => Value::List(items.into_iter().map(|item| convert(item.0, text, problems)).collect()),
-        RawValue::Map(entries) => convert_map(entries, text, problems),
-    };
-    let span = whole(&value, span, text);
-    Node::new(value, span)
+/// A text that is being read.
+struct Document<'a> {
+    text: &'a str,
+    id: TextId,
 }
 
-/// The span of a list or mapping, which the parser gives as its first character: up to its closing bracket, or to the
-/// end of its last value, at most to the end of the line.
-fn whole(value: &Value, span: Span, text: &str) -> Span {
-    let last = match value {
-        Value::List(items) => items.last().map(|item| item.span.end),
-        Value::Map(entries) => entries.last().map(|(_, node)| node.span.end),
-        _ => return span,
-    };
-    let mut end = span.end.max(last.unwrap_or(0));
-    if matches!(text.as_bytes().get(span.start), Some(b'{' | b'[')) {
-        // A quoted or empty last value may end before its own text does: up to the bracket nothing else can follow.
-        let rest = text.get(end..).unwrap_or("");
-        let closing = rest.find(['}', ']', '\n']).filter(|at| !rest[*at..].starts_with('\n'));
-        end = closing.map_or(end, |at| end + at + 1);
+impl Document<'_> {
+    const fn span(&self, start: usize, end: usize) -> Span {
+        Span::new(self.id, start, end)
     }
-    let line_end = text[span.start..].find('\n').map_or(text.len(), |at| span.start + at);
-    let end = end.clamp(span.start, line_end);
-    Span::file(span.start, span.start + text[span.start..end].trim_end().len())
-}
 
-fn convert_map(entries: Vec<(Raw, Raw)>, text: &str, problems: &mut Problems) -> Value {
-    let mut map: Vec<(Key, Node)> = Vec::with_capacity(entries.len());
-    let mut seen = std::collections::HashMap::new();
-    for (key, value) in entries {
-        let key = convert(key.0, text, problems);
-        let value = convert(value.0, text, problems);
-        let Some(name) = key.scalar_text() else {
-            problems.push(Problem::new(format!("a key must be text, not {}", key.kind()), key.span));
-            continue;
+    fn syntax_problem(&self, error: &serde_yaml::Error) -> Problem {
+        let mut message = error.without_snippet().to_string();
+        // The crate's own "at line 3, column 5" would stand beside ours.
+        if let Some(at) = message.find(" at line ") {
+            message.truncate(at);
+        }
+        let span = error.location().map_or(self.span(0, 0), |location| self.point(location));
+        let line_start = self.text[..span.start].rfind('\n').map_or(0, |at| at + 1);
+        let line = self.text[line_start..].split('\n').next().unwrap_or("");
+        let (message, help) = in_our_words(&message, line);
+        Problem::new(message, span).help(help)
+    }
+
+    /// The place of a syntax error, of which the parser knows only line and column.
+    fn point(&self, location: Location) -> Span {
+        let text = self.text;
+        let line = (location.line() as usize).saturating_sub(1);
+        let start = text.split_inclusive('\n').take(line).map(str::len).sum::<usize>();
+        let rest = text[start..].split('\n').next().unwrap_or("");
+        let column = (location.column() as usize).saturating_sub(1);
+        let at = rest.char_indices().nth(column).map_or(rest.len(), |(at, _)| at);
+        let width = rest[at..].chars().next().map_or(0, char::len_utf8);
+        self.span(start + at, start + at + width)
+    }
+
+    fn place(&self, location: Location) -> Span {
+        let text = self.text;
+        let span = location.span();
+        let start = span.byte_offset().unwrap_or(0).min(text.len() as u64) as usize;
+        let end = start + span.byte_len().unwrap_or(0) as usize;
+        let end = end.min(text.len());
+        // A mapping's span can reach over many lines: its first line says enough.
+        let line_end = text[start..end].find('\n').map_or(end, |at| start + at);
+        self.span(start, line_end)
+    }
+
+    fn convert(&self, raw: Spanned<RawValue>, problems: &mut Problems) -> Node {
+        let span = self.place(raw.referenced);
+        let value = match raw.value {
+            RawValue::Scalar(value) => value,
+            RawValue::NotFinite(number) => {
+                problems
+                    .push(Problem::new(format!("{number} is not a finite number"), span).help("write a finite number"));
+                Value::Wrong
+            }
+            RawValue::TooLarge(number) => {
+                let help =
+                    format!("whole numbers reach from {} to {}; quote it to keep it as text", i64::MIN, i64::MAX);
+                problems.push(Problem::new(format!("{number} is too large"), span).help(help));
+                Value::Wrong
+            }
+            RawValue::List(items) => {
+                Value::List(items.into_iter().map(|item| self.convert(item.0, problems)).collect())
+            }
+            RawValue::Map(entries) => self.convert_map(entries, problems),
         };
-        if let Some(first) = seen.insert(name.clone(), key.span) {
-            problems.push(
-                Problem::new(format!("duplicate key `{name}`"), key.span)
-                    .label("second")
-                    .also(first, "first")
-                    .help("remove one of them, or give it another name"),
-            );
-            continue;
-        }
-        map.push((Key { text: name, span: key.span }, value));
+        let span = self.whole(&value, span);
+        Node::new(value, span)
     }
-    Value::Map(map)
+
+    /// The span of a list or mapping, which the parser gives as its first character: up to its closing bracket, or to
+    /// the end of its last value, at most to the end of the line.
+    fn whole(&self, value: &Value, span: Span) -> Span {
+        let text = self.text;
+        let last = match value {
+            Value::List(items) => items.last().map(|item| item.span.end),
+            Value::Map(entries) => entries.last().map(|(_, node)| node.span.end),
+            _ => return span,
+        };
+        let mut end = span.end.max(last.unwrap_or(0));
+        if matches!(text.as_bytes().get(span.start), Some(b'{' | b'[')) {
+            // A quoted or empty last value may end before its own text does: up to the bracket nothing else can follow.
+            let rest = text.get(end..).unwrap_or("");
+            let closing = rest.find(['}', ']', '\n']).filter(|at| !rest[*at..].starts_with('\n'));
+            end = closing.map_or(end, |at| end + at + 1);
+        }
+        let line_end = text[span.start..].find('\n').map_or(text.len(), |at| span.start + at);
+        let end = end.clamp(span.start, line_end);
+        self.span(span.start, span.start + text[span.start..end].trim_end().len())
+    }
+
+    fn convert_map(&self, entries: Vec<(Raw, Raw)>, problems: &mut Problems) -> Value {
+        let mut map: Vec<(Key, Node)> = Vec::with_capacity(entries.len());
+        let mut seen = std::collections::HashMap::new();
+        for (key, value) in entries {
+            let key = self.convert(key.0, problems);
+            let value = self.convert(value.0, problems);
+            let Some(name) = key.scalar_text() else {
+                problems.push(Problem::new(format!("a key must be text, not {}", key.kind()), key.span));
+                continue;
+            };
+            if let Some(first) = seen.insert(name.clone(), key.span) {
+                problems.push(
+                    Problem::new(format!("duplicate key `{name}`"), key.span)
+                        .label("second")
+                        .also(first, "first")
+                        .help("remove one of them, or give it another name"),
+                );
+                continue;
+            }
+            map.push((Key { text: name, span: key.span }, value));
+        }
+        Value::Map(map)
+    }
 }
 
 #[cfg(test)]

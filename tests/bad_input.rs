@@ -33,7 +33,7 @@ fn a_file_that_is_no_mapping_says_what_it_needs() {
     refused(
         "¦x: 1\n",
         &[
-            ("unknown field `x` in the pipeline", "fields: `version`, `name`, `params`, `stages`"),
+            ("unknown field `x` in the pipeline", "fields: `version`, `name`, `import`, `params`, `stages`"),
             ("the pipeline has no `version`", "add `version: 1`"),
             ("the pipeline has no `name`", "add `name: my-experiment`"),
             ("the pipeline has no `stages`", "add `stages:"),
@@ -246,7 +246,7 @@ fn stages_that_are_no_stages_are_told() {
             ("a command takes no `with`", "put the values into the command"),
             ("a stage with `uses:` takes no `outputs`", "its own outputs"),
             ("a stage with `uses:` takes no `code`", "part of pru-flow"),
-            ("this command has no input `y`", "there is no inputs here"),
+            ("this command has no input `y`", "there are no inputs here"),
             ("`m n` is no name for a stage", "names begin with a letter"),
             ("the output `o` is a file's name, not a whole number", "o: result.txt"),
         ],

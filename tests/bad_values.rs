@@ -163,7 +163,7 @@ fn templates_that_mean_nothing_are_told_once_each() {
     refused(&with("${params.epochs"), &[("`${` without its `}`", "write `$${` for a literal `${`")]);
     refused(&with("${}"), &[("`${}` names nothing", "write `$${`")]);
     refused(&with("${param.epochs}"), &[("begins with an unknown name", "did you mean `params`?")]);
-    refused(&with("${env.HOME}"), &[("begins with an unknown name", "`params.` or `matrix.`")]);
+    refused(&with("${env.HOME}"), &[("begins with an unknown name", "`params.`, `matrix.` or `stages.`")]);
     refused(&with("${matrix.x}"), &[("there is no matrix here", "add `matrix:` to the stage")]);
     refused(&with("${params.deep}"), &[("`train` takes a whole number, not a mapping", "Number of training images")]);
     refused(

@@ -8,10 +8,11 @@ use std::path::PathBuf;
 
 use hermetic::{Output, Project};
 use proptest::prelude::*;
-use pru_flow::expand::{Bases, expand};
+use pru_flow::expand::expand;
 use pru_flow::graph::{CommandLine, Graph, Work};
 use pru_flow::pipeline::Pipeline;
-use pru_flow::problem::Problems;
+use pru_flow::problem::{Problems, TextId};
+use pru_flow::recipe::Bases;
 use pru_flow::selector::Selector;
 
 const HEAD: &str = "version: 1\nname: t\n";
@@ -19,7 +20,7 @@ const HEAD: &str = "version: 1\nname: t\n";
 /// The graph of a pipeline, or its problems.
 fn try_graph(text: &str, arguments: &[&str]) -> Result<Graph, Problems> {
     let mut problems = Problems::default();
-    let Some(mut pipeline) = Pipeline::read(text, &mut problems) else { return Err(problems) };
+    let Some(mut pipeline) = Pipeline::read(text, TextId::File(0), &mut problems) else { return Err(problems) };
     let arguments: Vec<String> = arguments.iter().map(|a| (*a).to_owned()).collect();
     pru_flow::overrides::apply(&mut pipeline, &arguments, &mut problems);
     let bases = Bases { root: PathBuf::from("/project"), current: PathBuf::from("/project/here") };
@@ -51,18 +52,18 @@ fn read_by<'a>(graph: &'a Graph, node: &str, port: &str) -> Vec<&'a str> {
 /// The params of a built-in node.
 #[track_caller]
 fn params<'a>(graph: &'a Graph, node: &str) -> &'a serde_json::Value {
-    match &graph.nodes.iter().find(|one| one.name == node).expect("the node").work {
+    match &graph.nodes.iter().find(|one| one.name == node).expect("the node").described.work {
         Work::Builtin { params, .. } => params,
-        Work::Command { .. } => panic!("{node} is a command"),
+        Work::Command { .. } | Work::Waiting(_) => panic!("{node} has no params"),
     }
 }
 
 /// The command line of a node.
 #[track_caller]
 fn command<'a>(graph: &'a Graph, node: &str) -> &'a CommandLine {
-    match &graph.nodes.iter().find(|one| one.name == node).expect("the node").work {
+    match &graph.nodes.iter().find(|one| one.name == node).expect("the node").described.work {
         Work::Command { command } => command,
-        Work::Builtin { .. } => panic!("{node} is built in"),
+        Work::Builtin { .. } | Work::Waiting(_) => panic!("{node} is no command"),
     }
 }
 
@@ -96,6 +97,37 @@ fn exclude_takes_cells_away_and_include_adds_some() {
     let matrix = "{m: [x, y], s: [1, 2, 3], exclude: [{m: x, s: 2}, {s: 3}], include: [{s: 9, m: z}]}";
     let graph = graph(&format!("stages:\n{}", source("a", matrix)));
     assert_eq!(names(&graph), ["a[m=x,s=1]", "a[m=y,s=1]", "a[m=y,s=2]", "a[m=z,s=9]"]);
+}
+
+#[test]
+fn the_values_of_an_axis_may_be_those_of_a_value_before_it() {
+    let params = "params: {mnist: {classes: [0, 1]}, cifar: {classes: [45]}}\n";
+    let matrix = "{set: [mnist, cifar], class: \"${params.${matrix.set}.classes}\", seed: [7, 8]}";
+    let graph = graph(&format!("{params}stages:\n{}", source("a", matrix)));
+    let expected = [
+        "a[set=mnist,class=0,seed=7]",
+        "a[set=mnist,class=0,seed=8]",
+        "a[set=mnist,class=1,seed=7]",
+        "a[set=mnist,class=1,seed=8]",
+        "a[set=cifar,class=45,seed=7]",
+        "a[set=cifar,class=45,seed=8]",
+    ];
+    assert_eq!(names(&graph), expected);
+}
+
+#[test]
+fn an_axis_that_depends_on_one_behind_it_or_on_an_unknown_value_is_told_once() {
+    let params = "params: {mnist: {classes: [0, 1]}}\n";
+    for (matrix, about) in [
+        ("{class: \"${params.${matrix.set}.classes}\", set: [mnist]}", "matrix"),
+        ("{seed: [7, 8, 9], set: [nist], class: \"${params.${matrix.set}.classes}\"}", "nist"),
+    ] {
+        let text = format!("{HEAD}{params}stages:\n{}", source("a", matrix));
+        let Err(problems) = try_graph(&text, &[]) else { panic!("{matrix} is refused") };
+        assert_eq!(problems.iter().count(), 1, "{problems:#?}");
+        let problem = problems.iter().next().expect("one");
+        assert!(format!("{problem:?}").contains(about), "{problem:?}");
+    }
 }
 
 #[test]
@@ -389,7 +421,7 @@ fn yamlish() -> impl Strategy<Value = String> {
 fn check_places(text: &str, problems: &Problems) {
     for problem in problems {
         let places = problem.span.iter().chain(problem.also.iter().map(|(span, _)| span));
-        for span in places.filter(|span| span.argument.is_none()) {
+        for span in places.filter(|span| !span.is_argument()) {
             assert!(text.get(span.start..span.end).is_some(), "{span:?} of {text:?}: {}", problem.message);
         }
         assert!(!problem.message.is_empty());

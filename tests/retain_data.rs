@@ -118,7 +118,7 @@ fn attempt_of(project: &Project, node: &str, folder: &Path) -> (Attempt, BTreeSe
     let planned = plan(graph, &vec![true; graph.nodes.len()], Some(&store), &stat).expect("the store is readable");
     let position = |name: &str| graph.nodes.iter().position(|n| n.name == name).expect("the pipeline has it");
     let id = position(node);
-    let resolved = resolve(graph, id, &planned.results, &stat).expect("its inputs are there");
+    let resolved = resolve(graph, id, &planned.results, (None, &stat)).expect("its inputs are there");
     let result = |name: &str| planned.results[position(name)].clone().expect("it ran");
     let retain = retain_digests(&result("split"), &result("data"));
     assert!(retain.len() >= 9, "three parts of three classes, and the whole set");
@@ -127,7 +127,7 @@ fn attempt_of(project: &Project, node: &str, folder: &Path) -> (Attempt, BTreeSe
         name: node.to_owned(),
         action: resolved.action,
         key: resolved.key,
-        work: graph.nodes[id].work.clone(),
+        work: graph.nodes[id].described.work.clone(),
         inputs: resolved.inputs,
         sources: resolved.sources,
         outputs: graph.nodes[id].outputs.clone(),

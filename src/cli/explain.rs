@@ -7,6 +7,8 @@ use super::{DONE, Exit, PipelineArgs, print};
 use crate::graph::Graph;
 use crate::history::History;
 use crate::plan::{Plan, PlannedNode, Status, plan as plan_nodes};
+use crate::report::problems;
+use crate::yaml::Node;
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
@@ -43,7 +45,7 @@ pub(super) fn explain(args: &ExplainArgs) -> Result<u8, Exit> {
         let object = json!({
             "schema": 1,
             "node": graph.nodes[id].name,
-            "chain": chain.iter().map(|node| json!({"node": name(node), "status": node.status, "why": node.why})).collect::<Vec<_>>(),
+            "chain": chain.iter().map(|node| in_json(graph, node)).collect::<Vec<_>>(),
             "key": cause.key.map(|key| key.to_string()),
             "nearest": differences,
         });
@@ -57,9 +59,15 @@ pub(super) fn explain(args: &ExplainArgs) -> Result<u8, Exit> {
             Status::Cached => "cached: its result is in the store".to_owned(),
             Status::Run => "would run: no result has its key".to_owned(),
             Status::Unknown => format!("unknown: {}", node.why),
+            Status::Fails => format!("would fail: {}", node.why),
         };
         text.push_str(&format!("{indent}{}  {status}\n", name(node)));
+        for value in &node.values {
+            text.push_str(&format!("{indent}  ${{{}}} is {}\n", value.reference, value.in_words(graph)));
+        }
     }
+    let wrong = problems::render_for_node(&project.source, &cause.problems);
+    text.push_str(&anstream::adapter::strip_str(&wrong).to_string());
     if let Some(key) = cause.key {
         text.push_str(&format!("  key {key}\n"));
     }
@@ -81,14 +89,25 @@ pub(super) fn explain(args: &ExplainArgs) -> Result<u8, Exit> {
     Ok(DONE)
 }
 
-/// From the node along producers that would run, to the one whose own description has changed.
+/// A node of the chain.
+fn in_json(graph: &Graph, node: &PlannedNode) -> serde_json::Value {
+    let values = node.values.iter().map(|known| {
+        let value = Node::new(known.value.clone(), known.at.span).to_json();
+        let producer = &graph.nodes[known.producer].name;
+        json!({"reference": known.reference, "value": value, "node": producer, "output": known.output})
+    });
+    let values: Vec<serde_json::Value> = values.collect();
+    json!({"node": graph.nodes[node.id].name, "status": node.status, "why": node.why, "values": values})
+}
+
+/// From the node along producers that would run or fail, to the one whose own description has changed.
 fn chain_to_cause<'a>(graph: &Graph, plan: &'a Plan, id: usize) -> Vec<&'a PlannedNode> {
     let of = |id: usize| plan.nodes.iter().find(|node| node.id == id);
     let mut chain: Vec<&PlannedNode> = of(id).into_iter().collect();
     while let Some(last) = chain.last().filter(|node| node.status == Status::Unknown) {
         // The first producer that would run is the nearest cause; one that is unknown leads on.
         let producers: Vec<&PlannedNode> = graph.producers(last.id).into_iter().filter_map(of).collect();
-        let run = producers.iter().find(|node| node.status == Status::Run);
+        let run = producers.iter().find(|node| matches!(node.status, Status::Run | Status::Fails));
         match run.or_else(|| producers.iter().find(|node| node.status == Status::Unknown)) {
             Some(next) => chain.push(next),
             None => break,

@@ -6,9 +6,9 @@ use clap::Args;
 use pru_flow_cache::ActionResult;
 
 use super::{DONE, Exit, PipelineArgs, STAGE_FAILED, print, shown};
-use crate::execute::read_output;
 use crate::plan::plan as plan_nodes;
 use crate::problem::suggest;
+use crate::values::read_output;
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
@@ -42,7 +42,7 @@ pub(super) fn get(args: &GetArgs) -> Result<u8, Exit> {
     let stored = &result.outputs[&name];
     let failed = |message: String| Exit::Message(message, STAGE_FAILED);
     if args.to.as_os_str() == "-" {
-        print(&read_output(store, result, stored).map_err(failed)?);
+        print(&read_output(store, result, stored).map_err(|unreadable| failed(unreadable.to_string()))?);
         return Ok(DONE);
     }
     for file in &stored.files {

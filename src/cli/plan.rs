@@ -28,7 +28,7 @@ pub(super) fn plan(args: &PlanArgs) -> Result<u8, Exit> {
     let project = args.pipeline.load()?;
     let (store, stat) = project.look_into_store()?;
     let graph = &project.graph;
-    let plan = plan_nodes(graph, &vec![true; graph.nodes.len()], store.as_ref(), &stat)?;
+    let plan = plan_nodes(graph, &graph.closure(&[]), store.as_ref(), &stat)?;
     let count = |status| plan.nodes.iter().filter(|node| node.status == status).count();
     let (cached, run, unknown) = (count(Status::Cached), count(Status::Run), count(Status::Unknown));
     if args.json {
@@ -49,11 +49,14 @@ pub(super) fn plan(args: &PlanArgs) -> Result<u8, Exit> {
                 Status::Cached => "cached",
                 Status::Run => "run",
                 Status::Unknown => "unknown",
+                Status::Fails => "fails",
             };
             text.push_str(&format!("{word:<8} {:<width$}  {}\n", graph.nodes[node.id].name, node.why));
         }
-        text.push_str(&format!("{cached} cached, {run} to run, {unknown} unknown until then\n"));
+        let fails = count(Status::Fails);
+        let fails = if fails > 0 { format!(", {fails} would fail") } else { String::new() };
+        text.push_str(&format!("{cached} cached, {run} to run, {unknown} unknown until then{fails}\n"));
         print(text.as_bytes());
     }
-    Ok(if args.exit_code && run + unknown > 0 { WOULD_RUN } else { DONE })
+    Ok(if args.exit_code && cached < plan.nodes.len() { WOULD_RUN } else { DONE })
 }

@@ -63,9 +63,9 @@ pub(super) fn run(args: &RunArgs, verbose: bool) -> Result<u8, Exit> {
     };
     let run_id = format!("{}-{}", jiff::Timestamp::now().strftime("%Y%m%dT%H%M%SZ"), std::process::id());
     let events = events_file(&project.runs(), &run_id)?;
-    let mut recorded = JsonLines::new(events, &run_id, &project.name);
-    let mut human = Human::new(verbose);
-    let mut json = JsonLines::new(std::io::stdout(), &run_id, &project.name);
+    let mut recorded = JsonLines::new(events, &run_id, &project.name, project.source.clone());
+    let mut human = Human::new(verbose, project.source.clone());
+    let mut json = JsonLines::new(std::io::stdout(), &run_id, &project.name, project.source.clone());
     let told: &mut dyn Observer = if args.json { &mut json } else { &mut human };
     let mut both = Both(&mut recorded, told);
     let end = run_nodes(&project, &wanted, (Arc::clone(&store), Arc::clone(&stat)), &options, &mut both);

@@ -11,7 +11,6 @@ pub mod worker;
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::Read;
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
@@ -23,10 +22,7 @@ use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use pru_flow_cache::{
-    Action, ActionInput, ActionKey, ActionResult, Finished, LocalStore, Output as StoredOutput, Put, StatCache, Store,
-    Verdict,
-};
+use pru_flow_cache::{Action, ActionInput, ActionKey, ActionResult, Finished, LocalStore, Put, StatCache, Verdict};
 use pru_flow_stages::io::{Attempt, Input, InputFile, Progress, StageEvent, StageIo};
 use pru_flow_stages::protocol::{Failure, FailureKind, Hello, ToWorker, send};
 use pru_flow_stages::{StageDef, StageError};
@@ -357,6 +353,7 @@ impl Shared {
                 let attempt = describe(&self.store, task, &folder.path, &device, log)?;
                 run_here(def, &attempt, &self.cancelled, &mut on)?;
             }
+            Work::Waiting(_) => return Err(failed("started before its params were known, which is a bug".to_owned())),
             Work::Command { command } => {
                 let places = self.places(task, &folder.path, log)?;
                 let watcher = self.watcher().map_err(failed)?;
@@ -424,7 +421,7 @@ impl Shared {
         let mut outputs = BTreeMap::new();
         for output in &task.outputs {
             let path = match &task.work {
-                Work::Builtin { .. } => folder.path.join("out").join(&output.name),
+                Work::Builtin { .. } | Work::Waiting(_) => folder.path.join("out").join(&output.name),
                 Work::Command { .. } => command_output_path(&folder.path, output),
             };
             let is_folder = path.is_dir();
@@ -490,6 +487,7 @@ pub fn describe(store: &LocalStore, task: &Task, folder: &Path, device: &str, lo
         inputs,
         sources: task.sources.iter().map(|found| (found.name.clone(), found.path.clone())).collect(),
         folder: folder.to_owned(),
+        kept: store.kept_folder(&task.key),
         device: device.to_owned(),
         threads: task.threads,
         log: log.to_owned(),
@@ -559,25 +557,4 @@ fn machine() -> String {
     let model =
         info.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':').map(|(_, name)| name.trim()));
     format!("{} {}, {}", std::env::consts::OS, std::env::consts::ARCH, model.unwrap_or("unknown processor"))
-}
-
-/// Reads the stored bytes of one output of a result.
-///
-/// # Errors
-/// When the output is no single file, or its bytes are missing or damaged.
-pub fn read_output(store: &LocalStore, result: &ActionResult, output: &StoredOutput) -> Result<Vec<u8>, String> {
-    let [file] = output.files.as_slice() else { return Err("the output is a folder".to_owned()) };
-    if let Some(bytes) = result.inline.get(&file.digest) {
-        return Ok(bytes.clone());
-    }
-    match store.verify(&file.digest).map_err(|e| e.to_string())? {
-        Verdict::Good => {}
-        Verdict::Missing | Verdict::Damaged => {
-            return Err("the stored output is missing or damaged; run again".to_owned());
-        }
-    }
-    let mut bytes = Vec::new();
-    let mut blob = store.open_blob(&file.digest, None).map_err(|e| e.to_string())?;
-    blob.read_to_end(&mut bytes).map_err(|e| e.to_string())?;
-    Ok(bytes)
 }

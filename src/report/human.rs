@@ -10,7 +10,8 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use pru_flow_cache::ActionKey;
 use pru_flow_stages::io::Progress;
 
-use super::duration;
+use super::{duration, problems};
+use crate::problem::SourceText;
 use crate::run::{Ended, Observer, Totals};
 
 /// How often a running node writes a line where there is no terminal.
@@ -20,6 +21,7 @@ const LINE_EVERY: Duration = Duration::from_secs(10);
 pub struct Human {
     bars: Option<Bars>,
     verbose: bool,
+    source: SourceText,
     nodes: usize,
     done: usize,
     started: BTreeMap<String, Instant>,
@@ -33,15 +35,15 @@ struct Bars {
 }
 
 impl Human {
-    /// `verbose` names every cached node too.
+    /// `verbose` names every cached node too; problems have their places in `source`.
     #[must_use]
-    pub fn new(verbose: bool) -> Self {
+    pub fn new(verbose: bool, source: SourceText) -> Self {
         let bars = std::io::stderr().is_terminal().then(|| {
             let multi = MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(8));
             let all = multi.add(ProgressBar::new(0).with_style(style("{bar:24} {pos}/{len} nodes, {elapsed} {msg}")));
             Bars { multi, all, nodes: BTreeMap::new() }
         });
-        Self { bars, verbose, nodes: 0, done: 0, started: BTreeMap::new(), last_line: BTreeMap::new() }
+        Self { bars, verbose, source, nodes: 0, done: 0, started: BTreeMap::new(), last_line: BTreeMap::new() }
     }
 
     fn line(&self, text: &str) {
@@ -131,6 +133,13 @@ impl Observer for Human {
             Ended::Failed(reason, log) => {
                 self.line(&format!("{} {name}: {reason}", colour(AnsiColor::Red, "failed   ")));
                 for line in log.lines() {
+                    self.line(&format!("          | {line}"));
+                }
+            }
+            Ended::Refused(wrong) => {
+                let message = wrong.iter().next().map_or("", |problem| problem.message.as_str());
+                self.line(&format!("{} {name}: {message}", colour(AnsiColor::Red, "failed   ")));
+                for line in problems::render_for_node(&self.source, wrong).lines() {
                     self.line(&format!("          | {line}"));
                 }
             }

@@ -6,6 +6,8 @@ use std::time::Duration;
 use pru_flow_cache::ActionKey;
 use serde_json::{Value, json};
 
+use super::problems;
+use crate::problem::SourceText;
 use crate::run::{Ended, Observer, Totals};
 
 /// Writes events to `out`.
@@ -13,12 +15,13 @@ pub struct JsonLines<W: Write> {
     out: W,
     run_id: String,
     pipeline: String,
+    source: SourceText,
 }
 
 impl<W: Write> JsonLines<W> {
-    /// Events of the run `run_id` of `pipeline`.
-    pub fn new(out: W, run_id: &str, pipeline: &str) -> Self {
-        Self { out, run_id: run_id.to_owned(), pipeline: pipeline.to_owned() }
+    /// Events of the run `run_id` of `pipeline`, whose problems have their places in `source`.
+    pub fn new(out: W, run_id: &str, pipeline: &str, source: SourceText) -> Self {
+        Self { out, run_id: run_id.to_owned(), pipeline: pipeline.to_owned(), source }
     }
 
     fn write(&mut self, event: &str, fields: Value) {
@@ -52,6 +55,12 @@ impl<W: Write> Observer for JsonLines<W> {
             Ended::Failed(reason, log) => {
                 fields["reason"] = json!(reason);
                 fields["log_tail"] = json!(log);
+            }
+            Ended::Refused(wrong) => {
+                let first = wrong.iter().next().map(|problem| problems::in_one_line(&self.source, problem));
+                fields["reason"] = json!(first);
+                let rendered = problems::render_for_node(&self.source, wrong);
+                fields["log_tail"] = json!(anstream::adapter::strip_str(&rendered).to_string());
             }
             Ended::Skipped(because) => fields["because"] = json!(because),
             Ended::Executed | Ended::Cached | Ended::Cancelled => {}

@@ -5,8 +5,8 @@
 use anstyle::{AnsiColor, Style};
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
-use crate::problem::{Problem, Span};
-use crate::project::{SourceText, Unloadable};
+use crate::problem::{Problem, Problems, SourceText, Span, TextId};
+use crate::project::Unloadable;
 
 /// Columns that a message may take.
 const WIDTH: usize = 100;
@@ -27,14 +27,29 @@ pub fn render(unloadable: Unloadable) -> String {
         out.push_str(&format!("... and {} more\n\n", count - SHOWN));
     }
     let noun = if count == 1 { "problem" } else { "problems" };
-    out.push_str(&format!("{}: {count} {noun}; nothing was run\n", source.name));
+    out.push_str(&format!("{}: {count} {noun}; nothing was run\n", source.name()));
     out
 }
 
-/// The texts that places refer to, with the beginnings of the file's lines.
+/// The problems of one node alone, for its log.
+#[must_use]
+pub fn render_for_node(source: &SourceText, problems: &Problems) -> String {
+    let places = Places::of(source);
+    problems.clone().sorted().iter().map(|problem| places.render(problem)).collect()
+}
+
+/// Where a problem is, as `file:line:column`, and what it is, in one line.
+#[must_use]
+pub fn in_one_line(source: &SourceText, problem: &Problem) -> String {
+    let places = Places::of(source);
+    let place = problem.span.map(|span| places.find(span).words());
+    place.map_or_else(|| problem.message.clone(), |place| format!("{place}: {}", problem.message))
+}
+
+/// The texts that places refer to, with the beginnings of every file's lines.
 struct Places<'a> {
     source: &'a SourceText,
-    lines: Vec<usize>,
+    lines: Vec<Vec<usize>>,
 }
 
 /// A place as it is shown.
@@ -53,25 +68,31 @@ struct Place<'a> {
 
 impl<'a> Places<'a> {
     fn of(source: &'a SourceText) -> Self {
-        let newlines = source.text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at + 1);
-        Self { source, lines: std::iter::once(0).chain(newlines).collect() }
+        let lines = source.files.iter().map(|file| {
+            let newlines = file.text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at + 1);
+            std::iter::once(0).chain(newlines).collect()
+        });
+        Self { source, lines: lines.collect() }
     }
 
     fn find(&self, span: Span) -> Place<'a> {
-        let argument = span.argument.and_then(|index| self.source.arguments.get(index));
-        let (name, text, line) = match argument {
-            Some(argument) => ("--set", argument.as_str(), 0),
-            None => {
-                let line = self.lines.partition_point(|start| *start <= span.start).saturating_sub(1);
-                (self.source.name.as_str(), self.source.text.as_str(), line)
+        let nothing = ("", "", 0, 0);
+        let (name, text, from, line) = match span.text {
+            TextId::Argument(index) => {
+                let argument = self.source.arguments.get(index);
+                argument.map_or(nothing, |argument| ("--set", argument.as_str(), 0, 0))
+            }
+            TextId::File(index) => {
+                self.source.files.get(index).zip(self.lines.get(index)).map_or(nothing, |(file, lines)| {
+                    let line = lines.partition_point(|start| *start <= span.start).saturating_sub(1);
+                    let rest = file.text.get(lines[line]..).unwrap_or("");
+                    (file.name.as_str(), rest.split('\n').next().unwrap_or(""), lines[line], line)
+                })
             }
         };
-        let from = if argument.is_some() { 0 } else { self.lines[line] };
-        let line_text = text.get(from..).unwrap_or("");
-        let line_text = if argument.is_some() { line_text } else { line_text.split('\n').next().unwrap_or("") };
-        let line_text = line_text.strip_suffix('\r').unwrap_or(line_text);
-        let inside = |at: usize| boundary(line_text, at.saturating_sub(from).min(line_text.len()));
-        Place { name, line: line + 1, text: line_text, start: inside(span.start), end: inside(span.end) }
+        let text = text.strip_suffix('\r').unwrap_or(text);
+        let inside = |at: usize| boundary(text, at.saturating_sub(from).min(text.len()));
+        Place { name, line: line + 1, text, start: inside(span.start), end: inside(span.end) }
     }
 
     fn render(&self, problem: &Problem) -> String {
@@ -90,7 +111,7 @@ impl<'a> Places<'a> {
                 out.push_str(&place.head(gutter, "-->"));
                 out.push_str(&place.show(gutter, '^', label, red));
             }
-            None => out.push_str(&format!("{:gutter$}--> {}\n", "", self.source.name)),
+            None => out.push_str(&format!("{:gutter$}--> {}\n", "", self.source.name())),
         }
         let cyan = Style::new().fg_color(Some(AnsiColor::Cyan.into()));
         let mut shown = main.as_ref().map(|place| (place.name, place.line));
@@ -111,12 +132,17 @@ impl<'a> Places<'a> {
 }
 
 impl Place<'_> {
-    fn head(&self, gutter: usize, arrow: &str) -> String {
+    /// `file:line:column`.
+    fn words(&self) -> String {
         let column = self.text[..self.start].chars().count() + 1;
         match self.name {
-            "--set" => format!("{:gutter$}{arrow} --set:{column}\n", ""),
-            name => format!("{:gutter$}{arrow} {name}:{}:{column}\n", "", self.line),
+            "--set" => format!("--set:{column}"),
+            name => format!("{name}:{}:{column}", self.line),
         }
+    }
+
+    fn head(&self, gutter: usize, arrow: &str) -> String {
+        format!("{:gutter$}{arrow} {}\n", "", self.words())
     }
 
     fn show(&self, gutter: usize, mark: char, label: &str, style: Style) -> String {
@@ -216,10 +242,11 @@ fn wrap(text: &str, used: usize, indent: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::problem::Problems;
+    use crate::problem::SourceFile;
 
     fn rendered(text: &str, problem: Problem) -> String {
-        let source = SourceText { name: "p.yaml".to_owned(), text: text.to_owned(), arguments: vec!["a=1".to_owned()] };
+        let files = vec![SourceFile { name: "p.yaml".to_owned(), text: text.to_owned() }];
+        let source = SourceText { files, arguments: vec!["a=1".to_owned()] };
         anstream::adapter::strip_str(&render(Unloadable { source, problems: Problems::one(problem) })).to_string()
     }
 
@@ -267,7 +294,7 @@ p.yaml: 1 problem; nothing was run
                 }
             }
         }
-        let argument = Span { argument: Some(0), start: 2, end: 3 };
+        let argument = Span::new(TextId::Argument(0), 2, 3);
         assert!(rendered("", Problem::new("x", argument)).contains("--> --set:3\n"));
     }
 }

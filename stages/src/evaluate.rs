@@ -97,11 +97,8 @@ impl Stage for Evaluate {
     #[cfg(feature = "torch")]
     fn run(params: Params, io: &mut crate::io::StageIo) -> Result<(), crate::StageError> {
         let network = crate::train::session::load_exact(io, "model", params.normalise.as_ref())?;
-        let classes = network.architecture().classes;
-        if let Some(class) = params.forget_class.filter(|class| *class >= classes) {
-            return Err(crate::StageError::failed(format!(
-                "forget_class is {class}; the network has {classes} classes"
-            )));
+        if let Some(class) = params.forget_class {
+            crate::train::session::expect_class(&network, class)?;
         }
         let images = crate::train::images::Images::load(io, "data", &network)?;
         let counted = Metrics::of(torch::confusion(&network, &images, io)?, params.forget_class);

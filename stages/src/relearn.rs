@@ -162,16 +162,10 @@ impl Stage for Relearn {
     #[cfg(feature = "torch")]
     fn run(params: Params, io: &mut crate::io::StageIo) -> Result<(), crate::StageError> {
         use crate::train::images::Images;
-        use crate::train::session::{load_network, save_network};
+        use crate::train::session::{expect_class, load_network, save_network};
 
         let network = load_network(io, "model", params.precision, params.normalise.as_ref())?;
-        let classes = network.architecture().classes;
-        if params.forget_class >= classes {
-            let class = params.forget_class;
-            return Err(crate::StageError::failed(format!(
-                "forget_class is {class}; the network has {classes} classes"
-            )));
-        }
+        expect_class(&network, params.forget_class)?;
         let images = Images::load(io, "data", &network)?;
         images.expect_without(params.forget_class)?;
         let test = Images::load(io, "test", &network)?;

@@ -15,7 +15,9 @@ use crate::io::StageIo;
 /// [`crate::rng`], never from the clock, the environment, the device or the number of threads.
 pub trait Stage: 'static {
     /// The stage's params, as written under `with:`. Use `#[serde(deny_unknown_fields)]`; doc comments
-    /// become the help that `pru-flow stages NAME` prints. Params enter the key with their defaults filled in.
+    /// become the help that `pru-flow stages NAME` prints. Params enter the key with their defaults filled in, but for
+    /// paths ([`SourcePath`]) and those marked `#[schemars(extend("x-unkeyed" = true))]`, which must decide no byte of
+    /// any output (where to look, how long to wait). Both marks count at the top level of `with:` only.
     type Params: DeserializeOwned + Serialize + JsonSchema;
 
     /// The name that `uses:` takes.
@@ -33,6 +35,11 @@ pub trait Stage: 'static {
 
     /// Problems that types cannot express (ranges, combinations), as (field, what is wrong).
     fn check(_params: &Self::Params) -> Vec<(&'static str, String)> {
+        Vec::new()
+    }
+
+    /// Problems of params and connected inputs taken together, as (param or input, what is wrong).
+    fn check_inputs(_params: &Self::Params, _connected: &[&str]) -> Vec<(&'static str, String)> {
         Vec::new()
     }
 
@@ -323,6 +330,9 @@ impl StageError {
     }
 }
 
+/// What a stage's own checks find, as (param or input, what is wrong).
+pub type FieldProblems = Vec<(&'static str, String)>;
+
 /// A stage with its types erased: one row of [`crate::BUILTINS`].
 #[derive(Clone, Copy)]
 pub struct StageDef {
@@ -343,7 +353,9 @@ pub struct StageDef {
     /// Reads params, fills in defaults and writes them again, so that omitted and default are one.
     pub normalise: fn(&serde_json::Value) -> Result<serde_json::Value, ParamError>,
     /// See [`Stage::check`]; takes normalised params, as do the rest.
-    pub check: fn(&serde_json::Value) -> Vec<(&'static str, String)>,
+    pub check: fn(&serde_json::Value) -> FieldProblems,
+    /// See [`Stage::check_inputs`].
+    pub check_inputs: fn(&serde_json::Value, &[&str]) -> FieldProblems,
     /// See [`Stage::sources`].
     pub sources: fn(&serde_json::Value) -> Vec<Source>,
     /// See [`Stage::resources`].
@@ -382,6 +394,7 @@ impl StageDef {
             },
             normalise: normalise::<S>,
             check: |params| S::check(&read::<S>(params)),
+            check_inputs: |params, connected| S::check_inputs(&read::<S>(params), connected),
             sources: |params| S::sources(&read::<S>(params)),
             resources: |params| S::resources(&read::<S>(params)),
             forget_class: |params| S::forget_class(&read::<S>(params)),

@@ -18,7 +18,7 @@ const HEADER: &str = "\
 ";
 
 /// Libraries that decide bytes: their versions in Cargo.lock are part of every stage's source.
-const LIBRARIES: [&str; 13] = [
+const LIBRARIES: [&str; 14] = [
     "flate2",
     "image",
     "parquet",
@@ -26,6 +26,7 @@ const LIBRARIES: [&str; 13] = [
     "rand",
     "rand_chacha",
     "rand_core",
+    "rand_distr",
     "rand_mt",
     "safetensors",
     "tar",

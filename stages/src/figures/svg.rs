@@ -240,7 +240,11 @@ pub(super) fn path(points: &[(f64, f64)]) -> String {
 /// The attribute `d` of short lines that all begin somewhere else; places are rounded to a tenth of a point, because there
 /// are thousands of them.
 pub(super) fn specks(at: &[(f64, f64)], line: &str) -> String {
-    at.iter().map(|(x, y)| format!("M{x:.1} {y:.1}{line}")).collect()
+    let mut path = String::new();
+    for (x, y) in at {
+        path.push_str(&format!("M{x:.1} {y:.1}{line}"));
+    }
+    path
 }
 
 /// At most two decimals: a hundredth of a point is seen by nobody.

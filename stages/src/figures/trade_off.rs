@@ -278,7 +278,7 @@ fn legend_name(part: &Part, column: usize) -> String {
 fn sizes(count: usize) -> Vec<f64> {
     let (small, large) = SIZES;
     match count {
-        0 | 1 => vec![(small + large) / 2.0; count],
+        0 | 1 => vec![f64::midpoint(small, large); count],
         _ => (0..count).map(|place| small + (large - small) * place as f64 / (count - 1) as f64).collect(),
     }
 }

@@ -100,7 +100,7 @@ pub fn changes(before: &StateDict, after: &StateDict) -> Result<Changes, String>
         let kind = match spec.role {
             Role::RunningMean | Role::RunningVariance | Role::BatchesTracked => Kind::Statistic,
             Role::Scale | Role::Shift => Kind::Normalisation,
-            _ if classifier.contains(&spec.name) => Kind::Classifier,
+            _ if classifier.contains(&spec.name.as_str()) => Kind::Classifier,
             _ => Kind::Extractor,
         };
         Ok(TensorChange { name: spec.name, kind, relative, absolute, unchanged })
@@ -113,7 +113,6 @@ fn norm(values: impl Iterator<Item = f64>) -> f64 {
 }
 
 #[cfg(test)]
-#[expect(clippy::float_cmp, reason = "values are chosen to be exact")]
 mod tests {
     use safetensors::tensor::Dtype;
 

@@ -1,6 +1,6 @@
 //! `measure/divergence`: how far the outputs of a network are from those of another, usually the retrained one.
 //!
-//! Activation distance: the mean of |softmax_a(x) - softmax_b(x)|, the Euclidean norm (Golatkar, Achille, Soatto, "Eternal
+//! Activation distance: the mean Euclidean distance of the two networks' probabilities (Golatkar, Achille, Soatto, "Eternal
 //! Sunshine of the Spotless Net", CVPR 2020). Jensen-Shannon divergence: the mean of KL(a || m)/2 + KL(b || m)/2 with
 //! m = (a + b)/2 and the natural logarithm, so from 0 to ln 2 (Chundawat et al., "Can Bad Teaching Induce Forgetting?",
 //! AAAI 2023: their ZRF is 1 minus it against a fresh network). On forget and remaining classes apart.
@@ -99,6 +99,7 @@ impl Stage for Divergence {
 
 /// Compares logits [n, K] of two networks on the same samples; nothing when n is 0.
 #[cfg(feature = "torch")]
+#[must_use]
 pub fn apart(logits: &tch::Tensor, others: &tch::Tensor) -> Option<Apart> {
     use tch::Kind::Double;
     let n = logits.size()[0];

@@ -155,7 +155,7 @@ mod torch {
             let linear: Vec<i64> = linear.into_iter().map(|class| class as i64).collect();
             let is_forget: Vec<bool> = labels.iter().map(|label| *label == forget).collect();
             let binary = Binary::logistic(known, &is_forget, params.penalty, params.iterations).map_err(failed)?;
-            let scores = binary.probabilities(asked).expect("a logistic regression gives probabilities");
+            let scores = binary.probabilities(asked).unwrap_or_default();
             let scored = scores.into_iter().zip(test_labels.iter().map(|label| *label == forget)).collect();
             Ok(Probed {
                 linear: accuracies(&linear, test_labels, forget),

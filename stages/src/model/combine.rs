@@ -65,7 +65,8 @@ pub fn combine(
             return Err(format!("{port}: not the architecture of `model`: {}", problems.join("; ")));
         }
         for spec in architecture.tensors() {
-            let taken = if port == "classifier" { heads.contains(&spec.name) } else { is_statistic(spec.role) };
+            let taken =
+                if port == "classifier" { heads.contains(&spec.name.as_str()) } else { is_statistic(spec.role) };
             if let Some(raw) = other.tensors.remove(&spec.name).filter(|_| taken) {
                 model.tensors.insert(spec.name, raw);
             }

@@ -92,6 +92,17 @@ impl StateDict {
         Ok([&(header.len() as u64).to_le_bytes(), header.as_slice(), data].concat())
     }
 
+    /// The first tensor, by name, with a value that is NaN or infinite.
+    #[must_use]
+    pub fn not_finite(&self) -> Option<&str> {
+        let broken = |raw: &RawTensor| match raw.dtype {
+            Dtype::F32 => !raw.bytes.as_chunks().0.iter().all(|b| f32::from_le_bytes(*b).is_finite()),
+            Dtype::F64 => !raw.bytes.as_chunks().0.iter().all(|b| f64::from_le_bytes(*b).is_finite()),
+            _ => false,
+        };
+        self.tensors.iter().find(|(_, raw)| broken(raw)).map(|(name, _)| name.as_str())
+    }
+
     /// Everything that keeps this from being a state dict of `architecture`: missing, extra and misshaped tensors.
     #[must_use]
     pub fn problems(&self, architecture: &Architecture) -> Vec<String> {
@@ -169,6 +180,24 @@ mod tests {
             "`head.weight` (shape [1]) is not part of it",
         ];
         assert_eq!(state.problems(&architecture), expected);
+    }
+
+    #[test]
+    fn a_value_that_is_no_finite_number_is_found() {
+        let (_, mut state) = model();
+        assert_eq!(state.not_finite(), None);
+        for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            let bytes = &mut state.tensors.get_mut("conv2.0.weight").unwrap().bytes;
+            let end = bytes.len() - 4;
+            bytes[end..].copy_from_slice(&bad.to_le_bytes());
+            assert_eq!(state.not_finite(), Some("conv2.0.weight"));
+        }
+        let double = [1.0, f64::MAX, -f64::INFINITY].iter().flat_map(|v| v.to_le_bytes()).collect();
+        let double = RawTensor { dtype: Dtype::F64, shape: vec![3], bytes: double };
+        assert_eq!(
+            StateDict { tensors: [("w".to_owned(), double)].into(), ..StateDict::default() }.not_finite(),
+            Some("w")
+        );
     }
 
     #[test]

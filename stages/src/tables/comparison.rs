@@ -441,7 +441,9 @@ mod tests {
         let mut runs: Vec<Measured> = (0..10).map(|class| measured(class, "1", "vit_b_16")).collect();
         let sizes = [("image_size", "224"), ("patch", "16"), ("layers", "12"), ("heads", "12"), ("mlp", "3072")];
         for (name, size) in sizes.into_iter().chain([("dim", "768")]) {
-            runs.iter_mut().for_each(|run| _ = run.model.insert(name.to_owned(), size.to_owned()));
+            for run in &mut runs {
+                _ = run.model.insert(name.to_owned(), size.to_owned());
+            }
         }
         let column = Column { value: "pru".to_owned(), within: None };
         let ours = Ours {

@@ -114,7 +114,7 @@ impl Grids<'_> {
                 }
             }
         });
-        grid.labels[self.layout_rows(section)].text = "A_f, %".to_owned();
+        "A_f, %".clone_into(&mut grid.labels[section.slices[0].rows.len()].text);
         grid
     }
 
@@ -169,10 +169,6 @@ impl Grids<'_> {
             Some(part) => Head { text: label(part), group: Some(label(&column.value)) },
         };
         slice.columns.iter().map(head).collect()
-    }
-
-    fn layout_rows(&self, section: &Section) -> usize {
-        section.slices[0].rows.len()
     }
 
     /// The printed values of a slice on the axes of the rows.

@@ -137,6 +137,7 @@ impl Table {
 }
 
 #[cfg(test)]
+#[expect(clippy::float_cmp, reason = "figures are typed as the paper prints them")]
 mod tests {
     use super::*;
 

@@ -22,7 +22,7 @@ use crate::stage::StageError;
 const OWN: [&str; 4] = ["forget_class", "epoch", "metric", "value"];
 
 /// A value of a run.
-struct Value<'a> {
+struct Line<'a> {
     run: &'a Run<Measured>,
     forget_class: Option<u32>,
     epoch: u32,
@@ -43,13 +43,13 @@ fn values_of(point: &Point) -> Vec<(String, Option<f64>)> {
     values
 }
 
-fn all_values(runs: &[Run<Measured>]) -> Vec<Value<'_>> {
+fn all_values(runs: &[Run<Measured>]) -> Vec<Line<'_>> {
     let mut all = Vec::new();
     for (run, measured) in runs.iter().filter_map(|run| Some((run, run.value.as_ref()?))) {
         for point in &measured.points {
             for (metric, value) in values_of(point) {
                 let (forget_class, epoch) = (measured.forget_class, point.epoch);
-                all.push(Value { run, forget_class, epoch, metric, value });
+                all.push(Line { run, forget_class, epoch, metric, value });
             }
         }
     }
@@ -70,7 +70,7 @@ fn write(runs: &[Run<Measured>]) -> Result<Vec<u8>, ParquetError> {
     let mut file = SerializedFileWriter::new(Vec::new(), schema(&axes)?, Arc::new(properties))?;
     let mut group = file.next_row_group()?;
     for axis in &axes {
-        let on_axis = |value: &Value| {
+        let on_axis = |value: &Line| {
             let found = value.run.coordinates.iter().find(|(name, _)| name == axis);
             found.map(|(_, value)| ByteArray::from(value.as_str()))
         };

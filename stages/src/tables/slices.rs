@@ -183,9 +183,11 @@ pub(crate) fn axis_names<T>(runs: &[Run<T>]) -> Vec<String> {
 }
 
 type Placed<'a, T> = (usize, &'a Run<T>);
+/// A combination of values and the runs that have it.
+type Group<'a, T> = (Coordinates, Vec<Placed<'a, T>>);
 
 /// The runs of each combination of values on `axes`; a run that lacks an axis belongs to all its values.
-fn groups<'a, T>(runs: &[Placed<'a, T>], axes: &[&str]) -> Result<Vec<(Coordinates, Vec<Placed<'a, T>>)>, StageError> {
+fn groups<'a, T>(runs: &[Placed<'a, T>], axes: &[&str]) -> Result<Vec<Group<'a, T>>, StageError> {
     let whole = runs.iter().map(|(_, run)| *run).filter(|run| axes.iter().all(|axis| on_axis(run, axis).is_some()));
     let combinations = combinations(whole, axes);
     let fits = |run: &Run<T>, combination: &Coordinates| {

@@ -107,8 +107,8 @@ mod tests {
     fn five_values_agree_with_scipy() {
         let five = mean(&[84.1, 86.35, 83.92, 85.0, 84.77]).unwrap();
         assert!((five.value - 84.828).abs() < 1e-10);
-        assert!((five.deviation.unwrap() - 0.962273349938).abs() < 1e-9, "{five:?}");
-        assert!((five.half_width.unwrap() - 1.194820175048).abs() < 1e-9, "{five:?}");
+        assert!((five.deviation.unwrap() - 0.962_273_349_938).abs() < 1e-9, "{five:?}");
+        assert!((five.half_width.unwrap() - 1.194_820_175_048).abs() < 1e-9, "{five:?}");
     }
 
     #[test]

@@ -247,8 +247,10 @@ fn grid_markdown(grid: &Grid, reasons: &[&str]) -> String {
     text
 }
 
-/// More columns than this are shrunk to the width of the text.
+/// More columns than this, labels included, are shrunk to the width of the text.
 const FITTING_COLUMNS: usize = 7;
+/// More than this are shrunk to the height of the page, and turned.
+const READABLE_COLUMNS: usize = 12;
 
 fn grid_latex(grid: &Grid, reasons: &[&str]) -> String {
     let named = has_line_names(grid);
@@ -256,10 +258,15 @@ fn grid_latex(grid: &Grid, reasons: &[&str]) -> String {
     if !grid.caption.is_empty() {
         _ = writeln!(text, "  \\caption{{{}}}", escape_latex(&grid.caption));
     }
-    let shrunk = grid.labels.len() + usize::from(named) + grid.columns.len() > FITTING_COLUMNS;
-    if shrunk {
-        text.push_str("  \\resizebox{\\textwidth}{!}{%\n");
-    }
+    let columns = grid.labels.len() + usize::from(named) + grid.columns.len();
+    let (open, close) = if columns <= FITTING_COLUMNS {
+        ("", "")
+    } else if columns <= READABLE_COLUMNS {
+        ("  \\resizebox{\\textwidth}{!}{%\n", "}")
+    } else {
+        ("  \\rotatebox{90}{\\resizebox{0.9\\textheight}{!}{%\n", "}}")
+    };
+    text.push_str(open);
     let mut alignment: String = grid.labels.iter().map(|label| if label.right { 'r' } else { 'l' }).collect();
     alignment.push_str(if named { "l" } else { "" });
     alignment.push_str(&"r".repeat(grid.columns.len()));
@@ -280,9 +287,7 @@ fn grid_latex(grid: &Grid, reasons: &[&str]) -> String {
         _ = writeln!(text, "    {} \\\\", cells.join(" & "));
         last.clone_from(&line.labels);
     }
-    text.push_str("    \\bottomrule\n  \\end{tabular}");
-    text.push_str(if shrunk { "}\n" } else { "\n" });
-    text.push_str("\\end{table}\n");
+    _ = writeln!(text, "    \\bottomrule\n  \\end{{tabular}}{close}\n\\end{{table}}");
     text
 }
 

@@ -67,7 +67,7 @@ fn shows(done: &Done, wanted: &str) {
 fn check_svg(svg: &str) {
     let options = resvg::usvg::roxmltree::ParsingOptions::default();
     let document = resvg::usvg::roxmltree::Document::parse_with_options(svg, options).unwrap();
-    for node in document.descendants().filter(|node| node.is_element()) {
+    for node in document.descendants().filter(resvg::usvg::roxmltree::Node::is_element) {
         let name = node.tag_name().name();
         assert!(["svg", "title", "rect", "path", "g", "text", "tspan"].contains(&name), "an element <{name}>");
         for attribute in node.attributes() {
@@ -100,7 +100,10 @@ fn curve(forget: [f64; 3], retain: [f64; 3]) -> Value {
 }
 
 /// Two methods, two classes, three seeds; `A_f` of pru after 10 epochs by seed, averaged over classes: .1, .2, .3.
-fn curves() -> Vec<(Vec<(&'static str, &'static str)>, Option<Value>)> {
+/// An artifact's coordinates, and its content unless it is missing.
+type Given<'a> = (Vec<(&'a str, &'a str)>, Option<Value>);
+
+fn curves() -> Vec<Given<'static>> {
     let mut all = Vec::new();
     for (seed, back) in [("7", 0.1), ("8", 0.2), ("9", 0.3)] {
         for (class, factor) in [("0", 0.5), ("3", 1.5)] {
@@ -112,7 +115,7 @@ fn curves() -> Vec<(Vec<(&'static str, &'static str)>, Option<Value>)> {
     all
 }
 
-fn relearning(params: Value, curves: &[(Vec<(&'static str, &'static str)>, Option<Value>)]) -> Result<Done, String> {
+fn relearning(params: Value, curves: &[Given<'_>]) -> Result<Done, String> {
     let inputs: Vec<(At, Option<Value>)> = curves.iter().map(|(at, value)| (at.as_slice(), value.clone())).collect();
     run("figures/relearning", "curves", params, &inputs)
 }
@@ -232,7 +235,7 @@ fn a_change_of_exactly_zero_lies_on_a_line_of_its_own() {
     let svg = done.text("svg");
     let line = svg.lines().find(|line| line.contains("stroke-dasharray=\"1 1.5\"")).expect("there is a line of zeros");
     let zero: f64 =
-        line.split("M").nth(1).unwrap().split(' ').nth(1).unwrap().split('L').next().unwrap().parse().unwrap();
+        line.split('M').nth(1).unwrap().split(' ').nth(1).unwrap().split('L').next().unwrap().parse().unwrap();
     // The first panel holds two marks of each method: of conv1 and of the classifier.
     let (pru, described) = (marks(&svg, "pru")[1], marks(&svg, "described")[1]);
     assert!((pru.1 - zero).abs() < 0.05, "{pru:?} is not on the line at {zero}");
@@ -423,7 +426,7 @@ fn a_picture_is_the_figure_at_300_pixels_an_inch() {
 #[test]
 fn many_methods_are_shown_in_groups_that_all_have_the_references() {
     let names: Vec<String> = (0..25).map(|n| format!("method_{n}")).collect();
-    let mut inputs: Vec<(Vec<(&str, &str)>, Option<Value>)> = Vec::new();
+    let mut inputs: Vec<Given<'_>> = Vec::new();
     for name in ["original", "retrain"].into_iter().chain(names.iter().map(String::as_str)) {
         inputs.push((vec![("method", name), ("seed", "7")], Some(curve([0.0, 0.1, 0.2], [0.8, 0.9, 0.95]))));
     }

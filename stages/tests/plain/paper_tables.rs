@@ -256,8 +256,11 @@ fn layouts() -> Vec<(&'static str, &'static str, Value)> {
     ]
 }
 
+/// Coordinates and what was measured.
+type Made = (Vec<(&'static str, String)>, Value);
+
 /// Runs that measured exactly what the paper prints, of a table in its layout; how many figures there are; and the facts.
-fn as_printed(table: &str, params: &Value) -> (Vec<(Vec<(&'static str, String)>, Value)>, usize, Vec<Value>) {
+fn as_printed(table: &str, params: &Value) -> (Vec<Made>, usize, Vec<Value>) {
     let (all, mut runs, mut figures, mut sets) = (published(), Vec::new(), 0, BTreeMap::new());
     let columns = all["tables"][table]["columns"].as_array().unwrap();
     let axis = if table == "supplement_table3" { "parameters" } else { "method" };
