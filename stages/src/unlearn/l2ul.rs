@@ -8,10 +8,11 @@
 //!
 //! x' comes from projected gradient descent in the Euclidean norm: x' <- x' - step g / |g|, with g the gradient of
 //! CE(f0(x'), y') and 1e-12 added to |g|; then x' is drawn back to within `radius` of x and to pixels in [0, 1]. It begins
-//! at x. f(x) is in the mode of `batch_norm`, f(x') after it and always in eval mode. The loss has no lower bound, so
-//! gradients are clipped and training stops once the class is forgotten ([`super::ascent`]; this project's bounds). Needs
-//! forget data. The attack's defaults and `weight` are those of that comparison (which begins at random and lets y'
-//! be the class itself); rate and epochs are those of `unlearn/gradient_ascent`.
+//! at x, as augmented, so without augmentation it is the same in every epoch. f(x) is in the mode of `batch_norm`, f(x')
+//! after it and always in eval mode. The loss has no lower bound, so gradients are clipped and training stops once the
+//! class is forgotten ([`super::ascent`]; this project's bounds). Needs forget data. The attack's defaults and `weight`
+//! are those of that comparison (which begins at random and lets y' be the class itself); rate and epochs are those of
+//! `unlearn/gradient_ascent`.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
