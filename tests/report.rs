@@ -18,7 +18,7 @@ stages:
     command: "echo data > ${outputs.o}"
     outputs: {o: o.txt}
   train:
-    command: "cat ${inputs.data} > ${outputs.o}; echo '${matrix.method}' >> ${outputs.o}; echo ${params.lr} >> ${outputs.o}"
+    command: [sh, -c, "cat ${inputs.data} > ${outputs.o}; echo \"$1\" >> ${outputs.o}; echo ${params.lr} >> ${outputs.o}", sh, "${matrix.method}"]
     inputs: {data: data}
     outputs: {o: o.txt}
     matrix: {method: "${params.methods}", seed: [1, 2]}
@@ -43,9 +43,12 @@ fn page(project: &Project, args: &[&str]) -> String {
     output.stdout
 }
 
+/// Where the data begin.
+const DATA: &str = "type=\"application/json\">";
+
 /// What the page knows of its numbers.
 fn data(page: &str) -> Value {
-    let start = page.find("id=\"data\">").expect("the page has data") + "id=\"data\">".len();
+    let start = page.find(DATA).expect("the page has data") + DATA.len();
     let end = page[start..].find("</script>").expect("the data end");
     serde_json::from_str(&page[start..start + end]).expect("the data are JSON")
 }
