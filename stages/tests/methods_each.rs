@@ -305,6 +305,32 @@ fn what_a_method_draws_depends_on_the_seed_and_not_on_the_order() {
 }
 
 #[test]
+fn each_epoch_goes_through_the_samples_in_an_order_of_its_own() {
+    let bench = Bench::new();
+    let (model, dataset) = bench.original();
+    let plain = json!({"optimizer": {"lr": 1e-3, "momentum": 0, "weight_decay": 0}});
+    let methods = [
+        ("unlearn/fine_tune", json!({})),
+        ("unlearn/l1_sparse", json!({"gamma": 0})),
+        ("unlearn/neg_grad_plus", json!({})),
+        ("unlearn/salun", json!({"saliency": 1})),
+        ("unlearn/scrub", json!({"max_epochs": 0, "alpha": 0})),
+    ];
+    for (method, params) in methods {
+        for order in ["sequential", "shuffled"] {
+            let run = |model: &[u8], epochs: u32| {
+                let params = merged(merged(params.clone(), plain.clone()), json!({"order": order, "epochs": epochs}));
+                let inputs = bench.inputs(method, model, &dataset);
+                bench.run(method, settings(method, params), inputs).expect("works")["model"].clone()
+            };
+            // Nothing here looks back: two epochs are one epoch twice, if the second has the order of the first.
+            let same = run(&model, 2) == run(&run(&model, 1), 1);
+            assert_eq!(same, order == "sequential", "{method}, {order}");
+        }
+    }
+}
+
+#[test]
 fn data_that_a_method_may_not_see_are_refused_and_so_are_data_that_it_lacks() {
     let bench = Bench::new();
     let (model, dataset) = bench.original();

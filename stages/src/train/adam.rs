@@ -63,7 +63,7 @@ mod torch {
 
     use super::AdamSettings;
     use crate::stage::StageError;
-    use crate::train::fit::{Begin, Descent, gradients};
+    use crate::train::fit::{Begin, Descent, Restart, gradients};
 
     /// The optimizer of some tensors.
     pub struct Adam {
@@ -107,7 +107,9 @@ mod torch {
             no_grad(|| self.apply(&gradients));
             Ok(())
         }
+    }
 
+    impl Restart for Adam {
         fn restart(&mut self) {
             no_grad(|| {
                 for (mean, square) in &mut self.moments {
@@ -131,7 +133,7 @@ mod torch {
 mod tests {
     use super::*;
     #[cfg(feature = "torch")]
-    use crate::train::fit::Descent;
+    use crate::train::fit::{Descent, Restart};
 
     #[test]
     fn every_setting_out_of_range_is_named() {

@@ -41,7 +41,10 @@ pub trait Descent {
     /// # Errors
     /// When no gradient can be computed (out of memory, for instance).
     fn step(&mut self, loss: &Tensor) -> Result<(), StageError>;
+}
 
+/// An optimizer: what moves weights and looks back at earlier steps.
+pub trait Restart: Descent {
     /// Forgets all earlier steps, as a new optimizer would.
     fn restart(&mut self);
 }
@@ -50,7 +53,9 @@ impl Descent for Sgd {
     fn step(&mut self, loss: &Tensor) -> Result<(), StageError> {
         Self::step(self, loss)
     }
+}
 
+impl Restart for Sgd {
     fn restart(&mut self) {
         self.reset();
     }
@@ -59,7 +64,7 @@ impl Descent for Sgd {
 /// Settings by which an optimizer begins.
 pub trait Begin: Rule {
     /// The optimizer.
-    type Descent: Descent;
+    type Descent: Restart;
 
     /// Before the first step on `parameters`, which [`Network::train_only`] gave.
     fn begin(&self, parameters: Vec<Tensor>) -> Self::Descent;
@@ -300,7 +305,7 @@ impl<'a, R: Begin> Trainer<'a, R, R::Descent> {
     }
 }
 
-impl<'a, R: Rule, D: Descent> Trainer<'a, R, D> {
+impl<'a, R: Rule, D: Restart> Trainer<'a, R, D> {
     /// Before the first epoch; trains whatever `descent` moves.
     #[must_use]
     pub fn with(descent: D, images: &'a Images, recipe: &'a Recipe<R>) -> Self {
@@ -352,7 +357,7 @@ pub fn fit<R: Begin>(
 /// # Errors
 /// As [`pass`].
 pub fn fit_with<R: Rule>(
-    descent: impl Descent,
+    descent: impl Restart,
     images: &Images,
     recipe: &Recipe<R>,
     observer: &mut dyn Observer,

@@ -147,13 +147,6 @@ mod torch {
             self.batches += 1;
             Ok(())
         }
-
-        fn restart(&mut self) {
-            for sum in &mut self.sums {
-                let _ = sum.zero_();
-            }
-            self.batches = 0;
-        }
     }
 
     /// I(X) of every trainable weight, and what the pass over `images` gave; `name` tells its order from others.
