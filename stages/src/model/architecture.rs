@@ -109,34 +109,30 @@ impl ModelParams {
 
     /// What is out of range.
     pub(crate) fn check(&self, problems: &mut Vec<Problem>) {
-        let mut width_from = |smallest: f64, unit: &str| {
-            if !(self.width.is_finite() && self.width * smallest >= 1.0 && self.width <= 64.0) {
-                let problem = format!("is {}; from 1/{smallest} (one {unit}) to 64 is possible", self.width);
-                problems.push(("model.width", problem));
-            }
-        };
-        let is_vit = match self.name.family() {
-            Family::AllCnn => {
-                width_from(f64::from(allcnn::FILTERS), "filter");
-                false
-            }
-            Family::ResNet(_) => {
-                width_from(f64::from(resnet::PLANES), "plane");
-                false
-            }
+        match self.name.family() {
+            Family::AllCnn => self.check_width(allcnn::FILTERS, "filter", problems),
+            Family::ResNet(_) => self.check_width(resnet::PLANES, "plane", problems),
             Family::Vit => {
                 self.vit.check(problems);
-                true
+                if self.width.to_bits() != Self::full_width().to_bits() {
+                    let problem = format!("is {}; the sizes of vit_b_16 are in `model.vit`", self.width);
+                    problems.push(("model.width", problem));
+                }
             }
-        };
-        if is_vit && !(1.0..=1.0).contains(&self.width) {
-            problems.push(("model.width", format!("is {}; the sizes of vit_b_16 are in `model.vit`", self.width)));
         }
-        if !is_vit && !self.vit.is_usual() {
+        if self.name.family() != Family::Vit && !self.vit.is_usual() {
             problems.push(("model.vit", format!("is for vit_b_16; the network is {}", self.name.as_str())));
         }
         if self.classes < 2 {
             problems.push(("model.classes", format!("is {}; at least 2 are needed", self.classes)));
+        }
+    }
+
+    /// A factor on layers that have `full` of a unit.
+    fn check_width(&self, full: u32, unit: &str, problems: &mut Vec<Problem>) {
+        if !(self.width.is_finite() && self.width * f64::from(full) >= 1.0 && self.width <= 64.0) {
+            let problem = format!("is {}; from 1/{full} (one {unit}) to 64 is possible", self.width);
+            problems.push(("model.width", problem));
         }
     }
 }

@@ -108,7 +108,10 @@ fn accept(bytes: &[u8], architecture: &Architecture, new_head_seed: Option<u64>)
         }
         let (what, count) = (architecture.describe(), problems.len());
         let list = problems.join("\n  ");
-        return Err(format!("not the state dict of: {what}; {count} problem(s):\n  {list}"));
+        let classifier = architecture.classifier().map(|name| format!("`{name}` "));
+        let head_alone = problems.iter().all(|problem| classifier.iter().any(|name| problem.starts_with(name)));
+        let hint = if head_alone { "\n`new_head_seed: 7` would draw a new classifier" } else { "" };
+        return Err(format!("not the state dict of: {what}; {count} problem(s):\n  {list}{hint}"));
     }
     state.metadata = architecture.metadata();
     Ok(state)
@@ -171,6 +174,7 @@ mod tests {
         let start = "not the state dict of: AllCNN with 1 channel(s), 4 and 9 filters and 10 classes; 41 problem(s):";
         assert!(problem.starts_with(start), "{problem}");
         assert!(problem.contains("`conv8.1.bias` is missing (shape [9])"), "{problem}");
+        assert!(!problem.contains("new_head_seed"), "{problem}");
         assert!(problem.contains("`conv1.0.weight` has shape [9, 1, 3, 3]; [4, 1, 3, 3] was expected"), "{problem}");
     }
 
@@ -180,6 +184,7 @@ mod tests {
         let bytes = state.to_bytes().unwrap();
         let problem = accept(&bytes, &vit(10), None).unwrap_err();
         assert!(problem.contains("`heads.head.weight` has shape [1000, 4]; [10, 4] was expected"), "{problem}");
+        assert!(problem.ends_with("`new_head_seed: 7` would draw a new classifier"), "{problem}");
         let accepted = |seed| accept(&bytes, &vit(10), Some(seed)).unwrap();
         let taken = accepted(1);
         let is_head = |name: &String| name.starts_with("heads.head.");

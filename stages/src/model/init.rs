@@ -4,9 +4,6 @@
 //! torchvision.
 
 use rand::Rng;
-use rand::distr::Distribution;
-use rand_chacha::ChaCha20Rng;
-use rand_distr::StandardNormal;
 use safetensors::tensor::Dtype;
 
 use super::architecture::{Architecture, First, Role, TensorSpec};
@@ -36,29 +33,26 @@ pub fn draw_tensor(spec: &TensorSpec, dtype: Dtype, seed: u64, purpose: &str) ->
         return RawTensor { dtype: Dtype::I64, shape: spec.shape.clone(), bytes: zero };
     }
     let mut stream = rng::stream(seed, &format!("{purpose}init/{}", spec.name));
-    let value = || match spec.first {
-        First::Constant(value) => value,
-        First::Uniform { bound } => bound * (2.0 * stream.random::<f64>() - 1.0),
-        First::Normal { deviation } => normal(&mut stream, deviation),
-        First::TruncatedNormal { deviation } => loop {
-            let value = normal(&mut stream, deviation);
-            if value.abs() <= 2.0 {
-                break value;
+    let count = spec.shape.iter().product();
+    let values: Vec<f64> = match spec.first {
+        First::Constant(value) => vec![value; count],
+        First::Uniform { bound } => (0..count).map(|_| bound * (2.0 * stream.random::<f64>() - 1.0)).collect(),
+        First::Normal { deviation } => rng::normal(&mut stream, count).iter().map(|x| deviation * x).collect(),
+        First::TruncatedNormal { deviation } => {
+            let mut within = Vec::new();
+            while within.len() < count {
+                let drawn = rng::normal(&mut stream, count - within.len()).into_iter().map(|x| deviation * x);
+                within.extend(drawn.filter(|value| value.abs() <= 2.0));
             }
-        },
+            within
+        }
     };
-    let values = std::iter::repeat_with(value).take(spec.shape.iter().product());
     let bytes = if dtype == Dtype::F64 {
-        values.flat_map(f64::to_le_bytes).collect()
+        values.into_iter().flat_map(f64::to_le_bytes).collect()
     } else {
-        values.flat_map(|v| (v as f32).to_le_bytes()).collect()
+        values.into_iter().flat_map(|v| (v as f32).to_le_bytes()).collect()
     };
     RawTensor { dtype, shape: spec.shape.clone(), bytes }
-}
-
-fn normal(stream: &mut ChaCha20Rng, deviation: f64) -> f64 {
-    let drawn: f64 = StandardNormal.sample(stream);
-    deviation * drawn
 }
 
 #[cfg(test)]

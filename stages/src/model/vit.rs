@@ -5,6 +5,8 @@
 //! +-2, deviation sqrt(1 / (channels patch^2)), bias 0. Attention: input projection Xavier's uniform, output projection
 //! uniform in +-1/sqrt(dim), biases 0. MLP: Xavier's uniform, biases normal with deviation 1e-6. LayerNorm: 1 and 0.
 //! Classifier: 0.
+//!
+//! The published ImageNet weights expect `normalise: {mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225]}`.
 
 use std::collections::BTreeMap;
 
