@@ -1,6 +1,7 @@
 //! The embedded font: Arimo, whose letters are as wide as those of Arial, Helvetica and Liberation Sans.
 //!
-//! Under the SIL Open Font License 1.1, which lies beside the files in `stages/fonts` with what was left out of them.
+//! Under the SIL Open Font License 1.1, which lies beside the files in `stages/fonts`; the README there says what was left
+//! out of them.
 
 use std::sync::LazyLock;
 

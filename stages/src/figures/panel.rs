@@ -64,7 +64,7 @@ pub(super) fn room_below(x: &Axis, upwards: bool) -> f64 {
 /// The name of a part, cut where it is too long to be written upwards.
 fn shortened(label: &Text) -> Text {
     match label.as_slice() {
-        [svg::Span::Plain(text)] => svg::plain(svg::fitted(text, TICKS, PART_ROOM)),
+        [svg::Span::Plain(text)] => svg::plain(svg::fitted_end(text, TICKS, PART_ROOM)),
         _ => label.clone(),
     }
 }

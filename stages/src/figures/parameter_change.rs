@@ -163,8 +163,8 @@ fn tensors(block: &Block<Changes>) -> Result<Vec<TensorChange>, StageError> {
                     let name = &slice.columns[column].value;
                     let place = if block.heading.is_empty() { String::new() } else { format!(" ({})", block.heading) };
                     return Err(StageError::failed(format!(
-                        "the network of `{name}` has other tensors than the rest{place}; name the axis that tells them \
-                         apart under `layout.rows`"
+                        "the network of `{name}` has other tensors than the rest{place}; only networks of one \
+                         architecture share a panel"
                     )));
                 }
             }
@@ -173,7 +173,7 @@ fn tensors(block: &Block<Changes>) -> Result<Vec<TensorChange>, StageError> {
     Ok(first.map(|changes| changes.tensors.clone()).unwrap_or_default())
 }
 
-/// The layer that a tensor belongs to: its name without what every tensor of the panel ends with.
+/// The layer that a tensor belongs to: its name without the last part, and without a number that tells nothing.
 fn layer(name: &str, all: &[&str]) -> String {
     let parent = |name: &str| name.rsplit_once('.').map_or(name, |(parent, _)| parent).to_owned();
     let own = parent(name);
@@ -284,7 +284,9 @@ fn draw_block(sheet: &mut Sheet, params: &Params, block: &Block<Changes>, change
                 let shift = beside(place, group.len());
                 let at = |(slot, &tensor): (usize, &usize)| (slot as f64 + shift, value(series.column, tensor));
                 let points: Vec<_> = places.iter().enumerate().map(at).collect();
-                panel.series(&names[series.column], series.style, &points, 3.4);
+                // Where tensors are close, smaller marks leave the line visible.
+                let size = (0.45 * plot.width / places.len() as f64).clamp(1.2, 3.4);
+                panel.series(&names[series.column], series.style, &points, size);
             }
         }
     }
@@ -391,6 +393,7 @@ mod tests {
         for count in 1..=8 {
             let shifts: Vec<f64> = (0..count).map(|place| beside(place, count)).collect();
             assert!(shifts.iter().all(|shift| shift.abs() < 0.5) && shifts.iter().sum::<f64>().abs() < 1e-12);
+            assert!(shifts.windows(2).all(|pair| pair[1] - pair[0] > 0.05), "{count} marks hide each other");
         }
     }
 }

@@ -91,11 +91,10 @@ pub(super) fn read(bytes: &[u8]) -> Result<Seen, String> {
     }
 }
 
-/// The share of samples that are not predicted as the forgotten class, with their counts.
-fn not_predicted(seen: &Seen) -> (f64, usize, usize) {
-    let n = seen.predicted.len();
+/// The share of samples that are not predicted as the forgotten class.
+fn not_predicted(seen: &Seen) -> f64 {
     let others = seen.predicted.iter().filter(|class| **class != seen.forget_class).count();
-    (others as f64 / n as f64, others, n)
+    others as f64 / seen.predicted.len() as f64
 }
 
 const OTHER: Style = Style { colour: BLUE, marker: Marker::Circle, hollow: false, dashes: "" };
@@ -149,8 +148,7 @@ fn draw_block(sheet: &mut Sheet, layout: &Layout, block: &Block<Seen>) {
         let (canvas, top) = sheet.row(TITLE_HEIGHT, HEIGHT, below + 4.0);
         for (place, (plot, (column, seen))) in sheet::beside(&lefts, top, HEIGHT, GAP).into_iter().zip(here).enumerate()
         {
-            let (share, ..) = not_predicted(seen);
-            let beside = plain(format!("{share:.2}"));
+            let beside = plain(format!("{:.2}", not_predicted(seen)));
             let room = plot.width - svg::width(&beside, panel::BESIDE) - 4.0;
             let name = layout.column_name(&block.slice.columns[*column]);
             let look = Look {

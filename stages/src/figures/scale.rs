@@ -78,12 +78,15 @@ impl Axis {
         Self { label, scale, ticks }
     }
 
-    /// As [`Self::linear`], from and to ticks that hold all of `values` and `low`, within `limit`.
+    /// As [`Self::linear`], from and to ticks that hold all of `values`, within `limit`.
     pub(super) fn around(label: Text, values: impl Iterator<Item = f64>, limit: (f64, f64), count: usize) -> Self {
         let (least, most) = range(values).unwrap_or(limit);
         let (step, _) = round_step(((most - least) / count as f64).max((limit.1 - limit.0) * 1e-3));
-        let low = ((least / step + 1e-9).floor() * step).max(limit.0);
+        let mut low = ((least / step + 1e-9).floor() * step).max(limit.0);
         let high = ((most / step - 1e-9).ceil() * step).min(limit.1);
+        if high - low < step / 2.0 {
+            low = (low - step).max(limit.0);
+        }
         Self::linear(label, (low, high), count)
     }
 
@@ -164,6 +167,8 @@ mod tests {
         for values in [vec![], vec![0.0], vec![100.0], vec![42.0, 42.0]] {
             let axis = Axis::around(plain(""), values.iter().copied(), (0.0, 100.0), 5);
             assert!(axis.ticks.len() >= 2, "{values:?}: {axis:?}");
+            let Scale::Linear { low, high } = axis.scale else { panic!("{axis:?}") };
+            assert!(low >= 0.0 && high <= 100.0 && low < high, "{values:?} on {low} to {high}");
             assert!(
                 values.iter().all(|v| axis.scale.place(*v).is_some_and(|at| (0.0..=1.0).contains(&at))),
                 "{axis:?}"

@@ -19,7 +19,7 @@ const LEGEND: Type = Type::new(7.5);
 const LEGEND_LINE: f64 = 11.0;
 const TABLE: Type = Type::new(7.5);
 /// The widest name in a legend.
-const NAME_ROOM: f64 = 150.0;
+const NAME_ROOM: f64 = 220.0;
 /// Notes beyond these are counted, not printed.
 const NOTES_MAX: usize = 12;
 

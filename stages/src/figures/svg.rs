@@ -191,7 +191,12 @@ impl Canvas {
         self.push("</g>");
     }
 
+    /// Text as wide as in the embedded font, whatever font there is: a wider one is squeezed instead of running into what
+    /// stands beside it.
     pub(super) fn text(&mut self, at: (f64, f64), text: &[Span], font: Type) {
+        if width(text, font) <= 0.0 {
+            return;
+        }
         let (x, y) = (number(at.0), number(at.1));
         let mut attributes =
             format!("x=\"{x}\" y=\"{y}\" font-size=\"{}\" fill=\"{}\"", number(font.size), font.colour);
@@ -206,7 +211,13 @@ impl Canvas {
         if font.turned != 0.0 {
             _ = write!(attributes, " transform=\"rotate({} {x} {y})\"", number(-font.turned));
         }
-        let line = spans(text, font);
+        let line = match text {
+            [Span::Plain(plain)] => {
+                attributes.push_str(&length(plain, font));
+                escape(plain)
+            }
+            _ => spans(text, font),
+        };
         self.push(&format!("<text {attributes}>{line}</text>"));
     }
 
@@ -254,6 +265,12 @@ pub(super) fn number(value: f64) -> String {
     if text == "-0" { "0".to_owned() } else { text.to_owned() }
 }
 
+/// The attributes that hold plain text to its width in the embedded font.
+fn length(text: &str, font: Type) -> String {
+    let width = font::width(&printable(text), font.bold) * font.size;
+    format!(" textLength=\"{}\" lengthAdjust=\"spacingAndGlyphs\"", number(width))
+}
+
 fn spans(text: &[Span], font: Type) -> String {
     let (mut line, size) = (String::new(), font.size);
     // The embedded font has no bold italics, and a machine's own would be of another width.
@@ -264,8 +281,10 @@ fn spans(text: &[Span], font: Type) -> String {
     let small = number(size * SMALL);
     for span in text {
         match span {
-            Span::Plain(text) if moved == 0.0 => line.push_str(&escape(text)),
-            Span::Plain(text) => _ = write!(line, "<tspan{}>{}</tspan>", back(moved), escape(text)),
+            // Not all renderers understand a length that is given for the whole line.
+            Span::Plain(text) => {
+                _ = write!(line, "<tspan{}{}>{}</tspan>", back(moved), length(text, font), escape(text));
+            }
             Span::Symbol(letter, _) => {
                 _ = write!(line, "<tspan{}{italic}>{}</tspan>", back(moved), escape(letter));
             }
@@ -311,6 +330,18 @@ pub(super) fn fitted(text: &str, font: Type, room: f64) -> String {
     let mut ends = text.char_indices().map(|(at, _)| at).rev();
     let cut = |end: usize| format!("{}\u{2026}", text[..end].trim_end());
     ends.find_map(|end| Some(cut(end)).filter(|short| is_fitting(short))).unwrap_or_else(|| "\u{2026}".to_owned())
+}
+
+/// As [`fitted`], cut at the beginning: of a tensor's name the end tells most.
+pub(super) fn fitted_end(text: &str, font: Type, room: f64) -> String {
+    let text = printable(text);
+    let is_fitting = |text: &str| font::width(text, font.bold) * font.size <= room;
+    if is_fitting(&text) {
+        return text;
+    }
+    let starts = text.char_indices().map(|(at, _)| at).skip(1);
+    let mut cut = starts.map(|start| format!("\u{2026}{}", &text[start..]));
+    cut.find(|short| is_fitting(short)).unwrap_or_else(|| "\u{2026}".to_owned())
 }
 
 /// The text broken between words into lines no wider than `room`; a longer word has a line of its own.
@@ -400,6 +431,7 @@ mod tests {
         canvas.text((1.0, 2.0), &plain("</text><script>"), Type::new(8.0));
         let svg = canvas.finish("\"/><x", 10.0, 10.0);
         assert!(svg.contains("&lt;/text&gt;&lt;script&gt;</text>"), "{svg}");
+        assert!(svg.contains(" textLength=\"52.92\" lengthAdjust=\"spacingAndGlyphs\">"), "{svg}");
         assert!(svg.contains("aria-label=\"&quot;/&gt;&lt;x\""), "{svg}");
     }
 
@@ -412,8 +444,8 @@ mod tests {
     fn the_baseline_comes_back_after_a_subscript_and_an_exponent() {
         let text = [Span::Symbol("A", "f"), Span::Plain(" at ".to_owned()), Span::Power(-3), Span::Power(2)];
         let line = spans(&text, Type::new(10.0));
-        let shifts: Vec<&str> = line.match_indices("dy=\"").map(|(at, _)| &line[at + 4..at + 8]).collect();
-        assert_eq!(shifts, ["2\" f", "-2\">", "-3.8", "3.8\"", "-3.8"], "{line}");
+        let shifts: Vec<&str> = line.match_indices(" dy=\"").map(|(at, _)| &line[at + 5..at + 9]).collect();
+        assert_eq!(shifts, ["2\" f", "-2\" ", "-3.8", "3.8\"", "-3.8"], "{line}");
         assert!(line.contains(">\u{2212}3</tspan>"), "{line}");
     }
 
@@ -434,5 +466,10 @@ mod tests {
         assert!(short.starts_with("boundary") && short.ends_with('\u{2026}'), "{short}");
         assert!(width(&plain(short), font) <= 60.0);
         assert_eq!(fitted("pru", font, 60.0), "pru");
+        let end = fitted_end("encoder.layers.encoder_layer_11.self_attention", font, 60.0);
+        assert!(end.starts_with('\u{2026}') && end.ends_with("self_attention"), "{end}");
+        assert!(width(&plain(end), font) <= 60.0);
+        assert_eq!(fitted_end("conv1", font, 60.0), "conv1");
+        assert_eq!([fitted("pru", font, 0.0), fitted_end("pru", font, 0.0)], ["\u{2026}", "\u{2026}"]);
     }
 }

@@ -38,14 +38,17 @@ const GAP: f64 = 12.0;
 /// Panels side by side.
 const BESIDE: usize = 3;
 
-/// Draws the time of each method in each setting; methods without a value keep their row and say so. `notes` are printed
-/// below, as how many nodes were left out. Values that are no positive numbers are not drawn.
+/// Draws the time of each method in each setting; methods without a value keep their row and say so. The caller gives times
+/// of nodes that ran alone, and says in `notes`, which are printed below, how many others were left out. Values that are no positive numbers are not drawn.
 #[must_use]
 pub fn times(title: &str, settings: &[Setting], notes: &[String]) -> Drawing {
     let mut sheet = Sheet::new(title, &plain(caption(settings)));
     let all = || settings.iter().flat_map(|setting| &setting.times);
     if all().any(|time| time.published.is_some()) {
-        let entries = [(Swatch::Mark(OURS), "ours".to_owned()), (Swatch::Mark(PUBLISHED), "published".to_owned())];
+        let entries = [
+            (Swatch::Mark(OURS), "ours".to_owned()),
+            (Swatch::Mark(PUBLISHED), "published, read off the chart".to_owned()),
+        ];
         sheet.legend(&entries);
     }
     let x = Axis::log(plain("seconds"), all().flat_map(values).filter(|value| *value > 0.0));

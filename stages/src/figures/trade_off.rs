@@ -148,6 +148,9 @@ fn part(
     for (column, named) in slice.columns.iter().enumerate() {
         let name = params.layout.column_name(named);
         let own = own_points(params, runs, blocks, column, last);
+        if own.is_empty() {
+            notes.push(format!("{name}: missing every run."));
+        }
         let least = own.iter().map(|(_, point)| point.complete).min().unwrap_or(0);
         let is_whole = !own.is_empty() && own.iter().all(|(block, point)| point.complete == block.slice.trials.len());
         for (block, point) in &own {
