@@ -7,7 +7,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use pru_flow_stages::{Arity, Port, Sees};
+use pru_flow_stages::{Port, Sees};
 
 use crate::graph::{Graph, GraphNode, NeededResult, NodeId, PortInputs, Waiting, Work};
 use crate::matrix::{Coordinates, cells};
@@ -162,7 +162,7 @@ impl<'a> Expansion<'a> {
                 },
             };
             let gather = match port {
-                Some(port) => port.arity == Arity::Gather,
+                Some(port) => port.arity.gathers(),
                 // A command's input gathers when it says so: by a list, or by `[*]` or `[axis=*]`.
                 None => references.len() > 1 || references.iter().any(asks_for_many),
             };
@@ -180,13 +180,34 @@ impl<'a> Expansion<'a> {
             inputs.insert(key.text.clone(), PortInputs { gather, sees: port.map_or(Sees::Both, |p| p.sees), from });
         }
         for port in ports.into_iter().flatten() {
-            if port.arity != Arity::Optional && !inputs.contains_key(port.name) && !meant.contains(&port.name) {
+            if !port.arity.is_optional() && !inputs.contains_key(port.name) && !meant.contains(&port.name) {
                 let message = format!("`{}` needs the input `{}`: {}", spec.name.text, port.name, port.doc);
                 let help = format!("add `inputs: {{{}: stage.output}}`", port.name);
                 problems.push(Problem::new(message, spec.name.span).help(help));
             }
         }
+        self.check_inputs(id, &inputs, problems);
         self.nodes[id].node.inputs = inputs;
+    }
+
+    /// What the stage itself says of its inputs beside its params.
+    fn check_inputs(&self, id: NodeId, inputs: &BTreeMap<String, PortInputs>, problems: &mut Problems) {
+        let cell = &self.nodes[id];
+        let spec = cell.spec();
+        // Wrong params have been told, and are no ground to judge by.
+        let Work::Builtin { def, params, .. } = &cell.node.described.work else { return };
+        let Some(types) = self.types.get(def.name).filter(|_| !params.is_null()) else { return };
+        let connected: Vec<&str> = inputs.keys().map(String::as_str).collect();
+        for (name, message) in (def.check_inputs)(params, &connected) {
+            let (message, help) = types.wrong(name, &message);
+            let param = spec.with.as_ref().and_then(|with| with.get(name));
+            let input = || spec.inputs.iter().find(|(key, _)| key.text == name).map(|(key, _)| key.span);
+            let problem = match param {
+                Some(param) => param.problem(message),
+                None => Problem::new(message, input().unwrap_or(spec.name.span)),
+            };
+            problems.push(problem.maybe_help(help));
+        }
     }
 
     /// Finds the nodes whose results a node waits for, and makes the work wait for them.

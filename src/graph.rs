@@ -90,8 +90,9 @@ pub enum Work {
         def: &'static StageDef,
         /// Params with defaults filled in and paths resolved.
         params: serde_json::Value,
-        /// Names of the params that are paths: sources are keyed by content, so these stay out of the key.
-        path_params: Vec<String>,
+        /// Names of the params that stay out of the key: paths, since sources are keyed by content, and what decides
+        /// no byte of any output.
+        unkeyed_params: Vec<String>,
         /// The class to be forgotten.
         forget_class: Option<u32>,
     },

@@ -121,10 +121,10 @@ pub fn action(node: &GraphNode, work: &Work, inputs: &GivenInputs, sources: &[Fo
     let sources = sources.iter().map(|found| (found.name.clone(), found.digest)).collect();
     let action = match work {
         Work::Waiting(_) => return Err("its params are not known yet".to_owned()),
-        Work::Builtin { def, params, path_params, .. } => {
+        Work::Builtin { def, params, unkeyed_params, .. } => {
             let mut keyed = params.clone();
             if let Some(map) = keyed.as_object_mut() {
-                map.retain(|name, _| !path_params.contains(name));
+                map.retain(|name, _| !unkeyed_params.contains(name));
             }
             let tools = def.toolchain.iter().map(|tool| tool.fingerprint());
             Action {

@@ -18,14 +18,7 @@ pub fn cells(spec: &StageSpec, params: &Node, problems: &mut Problems) -> Vec<Co
     let scope = Scope::new(params, None);
     let mut cells: Vec<Coordinates> = vec![Vec::new()];
     for (axis, node) in &matrix.axes {
-        let values = axis_values(axis, &scope.fill(node, problems), problems);
-        cells = cells
-            .iter()
-            .flat_map(|cell| {
-                let with = |value: &Node| cell.iter().cloned().chain([(axis.text.clone(), value.clone())]).collect();
-                values.iter().map(with).collect::<Vec<Coordinates>>()
-            })
-            .collect();
+        cells = with_axis(&cells, axis, node, params, problems);
     }
     for item in &matrix.exclude {
         exclude(matrix, &scope.fill(item, problems), &mut cells, problems);
@@ -39,6 +32,48 @@ pub fn cells(spec: &StageSpec, params: &Node, problems: &mut Problems) -> Vec<Co
         problems.push(problem.help("`exclude` leaves out every cell: remove one of its items"));
     }
     cells
+}
+
+/// Every cell with every value of one more axis. Its list may be that of a value on an axis before it:
+/// `${params.${matrix.setting}.classes}`.
+fn with_axis(
+    cells: &[Coordinates],
+    axis: &Key,
+    node: &Node,
+    params: &Node,
+    problems: &mut Problems,
+) -> Vec<Coordinates> {
+    let with = |cell: &Coordinates, values: &[Node]| -> Vec<Coordinates> {
+        let one_more = |value: &Node| cell.iter().cloned().chain([(axis.text.clone(), value.clone())]).collect();
+        values.iter().map(one_more).collect()
+    };
+    let depends = !cells.iter().all(Vec::is_empty) && names_an_axis(node);
+    if !depends {
+        let values = axis_values(axis, &Scope::new(params, None).fill(node, problems), problems);
+        return cells.iter().flat_map(|cell| with(cell, &values)).collect();
+    }
+    let mut grown = Vec::new();
+    // One wrong value on an axis before it would be told once a cell.
+    let mut told = false;
+    for cell in cells {
+        let mut here = Problems::default();
+        let values = axis_values(axis, &Scope::new(params, Some(cell)).fill(node, &mut here), &mut here);
+        if !told && !here.is_empty() {
+            told = true;
+            problems.extend(here);
+        }
+        grown.extend(with(cell, &values));
+    }
+    grown
+}
+
+/// Whether a text in it has `${matrix.` or `${..${matrix.`.
+fn names_an_axis(node: &Node) -> bool {
+    match &node.value {
+        Value::Text(text) => text.contains("${matrix."),
+        Value::List(items) => items.iter().any(names_an_axis),
+        _ => false,
+    }
 }
 
 fn exclude(matrix: &MatrixSpec, item: &Node, cells: &mut Vec<Coordinates>, problems: &mut Problems) {

@@ -14,6 +14,7 @@ pub struct ParamTypes {
     def: &'static StageDef,
     schema: Json,
     paths: Vec<String>,
+    elsewhere: Vec<String>,
 }
 
 impl ParamTypes {
@@ -22,15 +23,23 @@ impl ParamTypes {
     pub fn of(def: &'static StageDef) -> Self {
         let schema = Json::from((def.schema)());
         let fields = schema.get("properties").and_then(Json::as_object);
-        let paths = fields.into_iter().flatten().filter(|(_, field)| is_path(field)).map(|(name, _)| name.clone());
-        let paths = paths.collect();
-        Self { def, schema, paths }
+        let named = |which: fn(&Json) -> bool| -> Vec<String> {
+            fields.into_iter().flatten().filter(|(_, field)| which(field)).map(|(name, _)| name.clone()).collect()
+        };
+        let (paths, elsewhere) = (named(is_path), named(is_unkeyed));
+        Self { def, schema, paths, elsewhere }
     }
 
     /// Names of the params that hold paths, by the mark that `SourcePath` leaves in the schema.
     #[must_use]
     pub fn paths(&self) -> &[String] {
         &self.paths
+    }
+
+    /// Names of the params that are left out of the key.
+    #[must_use]
+    pub fn unkeyed(&self) -> Vec<String> {
+        [&self.paths[..], &self.elsewhere].concat()
     }
 
     /// Reads the params of the stage `stage`: `with` as written, and `json`, the same with its paths resolved. Gives
@@ -69,15 +78,27 @@ impl ParamTypes {
                 return None;
             }
         };
+        let all_right = ok;
         for (field, message) in (self.def.check)(&params) {
             ok = false;
-            let help = self.describe(field);
-            // Some stages say `is 0; ...`, others `0 is not ...`.
-            let verb = ["is ", "needs ", "must ", "makes "].iter().any(|verb| message.starts_with(verb));
-            let message = if verb { format!("`{field}` {message}") } else { format!("`{field}`: {message}") };
+            // That a field is missing may be because it, or one in its place, is wrong and was taken out above.
+            let written = json.get(field.split(['.', '[']).next().unwrap_or(field)).is_some();
+            if !all_right && !written {
+                continue;
+            }
+            let (message, help) = self.wrong(field, &message);
             problems.push(with.nearest(field).problem(message).maybe_help(help));
         }
         ok.then_some(params)
+    }
+
+    /// What a stage's own check says of `field`, with what the documentation says of it.
+    #[must_use]
+    pub fn wrong(&self, field: &str, message: &str) -> (String, Option<String>) {
+        // Some stages say `is 0; ...`, others `0 is not ...`.
+        let verb = ["is ", "needs ", "must ", "makes "].iter().any(|verb| message.starts_with(verb));
+        let message = if verb { format!("`{field}` {message}") } else { format!("`{field}`: {message}") };
+        (message, self.describe(field))
     }
 
     /// What the documentation says of a field, in one line.
@@ -97,6 +118,11 @@ impl ParamTypes {
 fn is_path(field: &Json) -> bool {
     let format = |value: &Json| value.get("format").and_then(Json::as_str) == Some("path");
     format(field) || variants(field).into_iter().any(format)
+}
+
+/// Whether the stage says that a param decides no byte of any output.
+fn is_unkeyed(field: &Json) -> bool {
+    field.get("x-unkeyed") == Some(&Json::Bool(true))
 }
 
 /// The alternatives of a schema that has several.

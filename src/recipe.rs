@@ -81,10 +81,10 @@ impl Recipe {
     }
 
     fn builtin(&self, def: &'static StageDef, scope: &Scope<'_>, problems: &mut Problems) -> Described {
-        let path_params = self.types.as_ref().map_or_else(Vec::new, |types| types.paths().to_vec());
+        let unkeyed_params = self.types.as_ref().map_or_else(Vec::new, |types| types.unkeyed());
         let Some(params) = self.params(scope, problems) else {
             let params = serde_json::Value::Null;
-            return Described::of(Work::Builtin { def, params, path_params, forget_class: None });
+            return Described::of(Work::Builtin { def, params, unkeyed_params, forget_class: None });
         };
         let sources = (def.sources)(&params).into_iter().map(|source| ExternalFile {
             name: source.name.to_owned(),
@@ -95,7 +95,7 @@ impl Recipe {
         Described {
             resources: (def.resources)(&params),
             sources: sources.collect(),
-            ..Described::of(Work::Builtin { def, forget_class: (def.forget_class)(&params), params, path_params })
+            ..Described::of(Work::Builtin { def, forget_class: (def.forget_class)(&params), params, unkeyed_params })
         }
     }
 

@@ -100,6 +100,37 @@ fn exclude_takes_cells_away_and_include_adds_some() {
 }
 
 #[test]
+fn the_values_of_an_axis_may_be_those_of_a_value_before_it() {
+    let params = "params: {mnist: {classes: [0, 1]}, cifar: {classes: [45]}}\n";
+    let matrix = "{set: [mnist, cifar], class: \"${params.${matrix.set}.classes}\", seed: [7, 8]}";
+    let graph = graph(&format!("{params}stages:\n{}", source("a", matrix)));
+    let expected = [
+        "a[set=mnist,class=0,seed=7]",
+        "a[set=mnist,class=0,seed=8]",
+        "a[set=mnist,class=1,seed=7]",
+        "a[set=mnist,class=1,seed=8]",
+        "a[set=cifar,class=45,seed=7]",
+        "a[set=cifar,class=45,seed=8]",
+    ];
+    assert_eq!(names(&graph), expected);
+}
+
+#[test]
+fn an_axis_that_depends_on_one_behind_it_or_on_an_unknown_value_is_told_once() {
+    let params = "params: {mnist: {classes: [0, 1]}}\n";
+    for (matrix, about) in [
+        ("{class: \"${params.${matrix.set}.classes}\", set: [mnist]}", "matrix"),
+        ("{seed: [7, 8, 9], set: [nist], class: \"${params.${matrix.set}.classes}\"}", "nist"),
+    ] {
+        let text = format!("{HEAD}{params}stages:\n{}", source("a", matrix));
+        let Err(problems) = try_graph(&text, &[]) else { panic!("{matrix} is refused") };
+        assert_eq!(problems.iter().count(), 1, "{problems:#?}");
+        let problem = problems.iter().next().expect("one");
+        assert!(format!("{problem:?}").contains(about), "{problem:?}");
+    }
+}
+
+#[test]
 fn odd_values_are_quoted_in_names_and_selected_by_them() {
     let text = format!("stages:\n{}", source("a", "{v: [\"a b\", \"x,y]\", 1e-4, true, -3, \"\", ä, a/b]}"));
     let graph = graph(&text);
@@ -170,6 +201,21 @@ stages:
     // Producers come first, else the order of the file.
     let order: Vec<&str> = graph.order.iter().map(|id| graph.nodes[*id].stage.as_str()).collect();
     assert_eq!(order, ["m", "g", "e", "e", "e", "e", "table", "tables"]);
+}
+
+#[test]
+fn an_optional_port_that_gathers_takes_none_or_many() {
+    let stages =
+        "stages:\n  g: {uses: data/glyphs, matrix: {s: [1, 2]}}\n  e: {command: 'true', outputs: {m: m.json}}\n";
+    let none = graph(&format!("{stages}  t: {{uses: tables/accuracy, inputs: {{results: e.m}}}}\n"));
+    assert!(!none.nodes.iter().any(|node| node.inputs.contains_key("facts")));
+    let many = format!(
+        "{stages}  t: {{uses: tables/accuracy, inputs: {{results: e.m, facts: ['g[s=1].test', e.m, 'g[*].train']}}}}\n"
+    );
+    let many = graph(&many);
+    assert_eq!(read_by(&many, "t", "facts"), ["g[s=1]", "e", "g[s=1]", "g[s=2]"]);
+    let node = many.nodes.iter().find(|node| node.name == "t").expect("it is there");
+    assert!(node.inputs["facts"].gather);
 }
 
 #[test]

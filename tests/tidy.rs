@@ -20,7 +20,7 @@ const PRINTERS: [&str; 6] =
     ["src/cli/", "src/report/", "src/main.rs", "xtask/", "stages/src/worker/main.rs", "src/execute/command.rs"];
 
 /// Stages that measure time, for the record or for progress; never for an artifact.
-const CLOCKS: [&str; 2] = ["stages/src/train/fit.rs", "stages/src/unlearn/pru.rs"];
+const CLOCKS: [&str; 1] = ["stages/src/train/fit.rs"];
 
 struct File {
     /// Relative to the repository's root, with `/`.

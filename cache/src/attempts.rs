@@ -142,15 +142,22 @@ mod tests {
         let live = fresh_name().unwrap();
         let other_host = format!("{}-1-0123456789ab-aa", child.id());
         let stranger = "not-ours".to_owned();
-        for name in [&dead, &reused_pid, &live, &other_host, &stranger] {
+        let kept = format!("kept-{}", crate::Digest::of(b"an action"));
+        for name in [&dead, &reused_pid, &live, &other_host, &stranger, &kept] {
             std::fs::create_dir_all(tmp.join(name).join("out")).unwrap();
         }
         let dead_file = format!("{}-1-{}-bb", child.id(), ours.host);
         std::fs::write(tmp.join(&dead_file), "x").unwrap();
         remove_leftovers(&RealFs, tmp);
-        for (name, stays) in
-            [(dead, false), (dead_file, false), (reused_pid, false), (live, true), (other_host, true), (stranger, true)]
-        {
+        for (name, stays) in [
+            (dead, false),
+            (dead_file, false),
+            (reused_pid, false),
+            (live, true),
+            (other_host, true),
+            (stranger, true),
+            (kept, true),
+        ] {
             assert_eq!(tmp.join(&name).exists(), stays, "{name}");
         }
     }

@@ -268,6 +268,14 @@ impl LocalStore {
         }
     }
 
+    /// Where attempts at one action keep what the next one can go on from: a folder that outlives attempts and
+    /// processes. It need not exist, and nothing in it is to be relied on. One that is left alone for a week goes when
+    /// a store is opened here.
+    #[must_use]
+    pub fn kept_folder(&self, key: &ActionKey) -> PathBuf {
+        self.path(TMP).join(format!("kept-{key}"))
+    }
+
     /// Where content that lies in records is put for stages to read.
     pub(crate) fn inline_folder(&self) -> Result<PathBuf, StoreError> {
         let path = self.own_tmp()?.join("inline");

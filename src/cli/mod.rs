@@ -215,7 +215,11 @@ fn hidden(arguments: &[OsString]) -> Option<ExitCode> {
 
 fn start_tracing(verbose: u8) {
     use tracing_subscriber::EnvFilter;
-    let default = if verbose >= 2 { "pru_flow=debug,pru_flow_cache=debug" } else { "warn" };
+    // What is wrong with a certificate is told with the download that fails; the library would say it once more.
+    let default = match verbose {
+        0 | 1 => "warn,rustls_platform_verifier=off",
+        _ => "pru_flow=debug,pru_flow_cache=debug,pru_flow_stages=debug",
+    };
     let filter = EnvFilter::try_from_env("PRU_FLOW_LOG").unwrap_or_else(|_| EnvFilter::new(default));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
 }

@@ -491,6 +491,7 @@ pub fn describe(store: &LocalStore, task: &Task, folder: &Path, device: &str, lo
         inputs,
         sources: task.sources.iter().map(|found| (found.name.clone(), found.path.clone())).collect(),
         folder: folder.to_owned(),
+        kept: store.kept_folder(&task.key),
         device: device.to_owned(),
         threads: task.threads,
         log: log.to_owned(),

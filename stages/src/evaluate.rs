@@ -3,6 +3,8 @@
 //! Always in eval mode, without augmentation, in the precision of the stored weights and without the rounding of
 //! tf32 and bf16.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -41,6 +43,9 @@ pub struct Metrics {
     pub n: Vec<u64>,
     /// Counts: a row for each true class, a column for each predicted one.
     pub confusion: Vec<Vec<u64>>,
+    /// The metadata of the network's checkpoint: `architecture`, `width` and so on; empty where there is no network.
+    #[serde(default)]
+    pub model: BTreeMap<String, String>,
 }
 
 impl Metrics {
@@ -62,6 +67,7 @@ impl Metrics {
             per_class: (0..n.len()).map(|class| accuracy(&|c| c == class)).collect(),
             n,
             confusion,
+            model: BTreeMap::new(),
         }
     }
 }
@@ -70,13 +76,13 @@ impl Stage for Evaluate {
     type Params = Params;
 
     const NAME: &'static str = "evaluate";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const SUMMARY: &'static str = "Measures accuracy on the forget class, the remaining classes and overall.";
     const TOOLCHAIN: &'static [Tool] = &[Tool::Libtorch];
     const INPUTS: &'static [Port] =
         &[Port::one("model", "the network"), Port::data("data", Sees::Both, "the data to measure on")];
     const OUTPUTS: &'static [OutputPort] =
-        &[OutputPort::file("metrics", "metrics.json", "accuracies, counts, confusion matrix")];
+        &[OutputPort::file("metrics", "metrics.json", "accuracies, counts, confusion matrix, network")];
 
     fn check(params: &Params) -> Vec<Problem> {
         let mut problems = Vec::new();
@@ -90,48 +96,32 @@ impl Stage for Evaluate {
 
     #[cfg(feature = "torch")]
     fn run(params: Params, io: &mut crate::io::StageIo) -> Result<(), crate::StageError> {
-        let network = torch::stored(io, params.normalise.as_ref())?;
-        let classes = network.architecture().classes;
-        if let Some(class) = params.forget_class.filter(|class| *class >= classes) {
-            return Err(crate::StageError::failed(format!(
-                "forget_class is {class}; the network has {classes} classes"
-            )));
+        let network = crate::train::session::load_exact(io, "model", params.normalise.as_ref())?;
+        if let Some(class) = params.forget_class {
+            crate::train::session::expect_class(&network, class)?;
         }
         let images = crate::train::images::Images::load(io, "data", &network)?;
-        let metrics = Metrics::of(torch::confusion(&network, &images, io)?, params.forget_class);
-        let mut json = serde_json::to_vec(&metrics).map_err(|e| crate::StageError::failed(e.to_string()))?;
-        json.push(b'\n');
-        io.write("metrics", &json)
+        let counted = Metrics::of(torch::confusion(&network, &images, io)?, params.forget_class);
+        let metrics = Metrics { model: network.architecture().metadata(), ..counted };
+        io.write_json("metrics", &metrics)
     }
 }
 
 #[cfg(feature = "torch")]
-pub use torch::confusion;
+pub use torch::{confusion, embeddings, logits};
 
 #[cfg(feature = "torch")]
 mod torch {
     use tch::{Kind, Tensor, no_grad};
 
-    use crate::io::StageIo;
     use crate::model::network::{Mode, Network};
-    use crate::model::state::StateDict;
     use crate::stage::StageError;
     use crate::train::fit::Observer;
     use crate::train::images::Images;
-    use crate::train::params::{Normalise, Precision};
-    use crate::train::session::{network_of, read_state};
 
     /// Small enough for a batch to stay in the cache of a core (measured twice as fast as 500 at width 0.25).
     /// Accuracy does not depend on it.
     const BATCH: usize = 64;
-
-    /// The network of port `model`, in the precision that its file stores.
-    pub(super) fn stored(io: &StageIo, normalise: Option<&Normalise>) -> Result<Network, StageError> {
-        let state: StateDict = read_state(io, "model")?;
-        let double = state.tensors.values().any(|t| t.dtype == safetensors::tensor::Dtype::F64);
-        let precision = if double { Precision::F64 } else { Precision::F32 };
-        network_of(io, "model", &state, precision, normalise)
-    }
 
     /// Counts of (true class, predicted class).
     ///
@@ -152,6 +142,29 @@ mod torch {
         }
         let counts = Vec::<i64>::try_from(counts).map_err(|e| StageError::failed(e.to_string()))?;
         Ok(counts.chunks(classes as usize).map(|row| row.iter().map(|&n| n as u64).collect()).collect())
+    }
+
+    /// The embeddings of all samples in their order, [N, D], without gradient.
+    ///
+    /// # Errors
+    /// When the run was asked to stop.
+    pub fn embeddings(network: &Network, images: &Images, observer: &mut dyn Observer) -> Result<Tensor, StageError> {
+        let network = network.exact();
+        let mut parts = Vec::new();
+        for batch in images.in_order(BATCH) {
+            observer.poll()?;
+            parts.push(no_grad(|| network.embed(&batch.pixels, Mode::Eval)));
+        }
+        Ok(Tensor::cat(&parts, 0))
+    }
+
+    /// The logits of all samples in their order, [N, classes], without gradient.
+    ///
+    /// # Errors
+    /// When the run was asked to stop.
+    pub fn logits(network: &Network, images: &Images, observer: &mut dyn Observer) -> Result<Tensor, StageError> {
+        let embeddings = embeddings(network, images, observer)?;
+        Ok(no_grad(|| network.exact().classify(&embeddings)))
     }
 }
 

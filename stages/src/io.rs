@@ -26,6 +26,9 @@ pub struct Attempt {
     pub sources: BTreeMap<String, PathBuf>,
     /// A fresh folder: outputs are written to `folder/out/<output>`, scratch files to `folder/scratch`.
     pub folder: PathBuf,
+    /// A folder that outlives the attempt until one succeeds, the same for every attempt at one action; made when the
+    /// stage asks for it.
+    pub kept: PathBuf,
     /// `cpu` or `cuda:<i>`.
     pub device: String,
     /// Threads to compute with.
@@ -211,6 +214,17 @@ impl<'a> StageIo<'a> {
         std::fs::write(&path, bytes).map_err(|e| StageError::io(format!("writing the output {output}"), e))
     }
 
+    /// Writes a whole output file as one line of JSON.
+    ///
+    /// # Errors
+    /// When writing fails.
+    pub fn write_json(&self, output: &str, content: &impl Serialize) -> Result<(), StageError> {
+        let mut json =
+            serde_json::to_vec(content).map_err(|e| StageError::failed(format!("writing the output {output}: {e}")))?;
+        json.push(b'\n');
+        self.write(output, &json)
+    }
+
     /// Writes one member of an output folder.
     ///
     /// # Errors
@@ -227,6 +241,19 @@ impl<'a> StageIo<'a> {
     #[must_use]
     pub fn scratch(&self) -> PathBuf {
         self.attempt.folder.join("scratch")
+    }
+
+    /// A folder for what the next attempt can go on from, when this one fails, is stopped or killed. Another attempt
+    /// at the same action may be using it at this moment, in this process or in another one; and since it may hold
+    /// anything, nothing in it may decide a byte of an output unchecked. The stage removes what is of no more use; what
+    /// it leaves goes after a week.
+    ///
+    /// # Errors
+    /// When the folder cannot be created.
+    pub fn kept(&self) -> Result<&'a Path, StageError> {
+        let path = &self.attempt.kept;
+        std::fs::create_dir_all(path).map_err(|e| StageError::io(format!("creating {}", path.display()), e))?;
+        Ok(path)
     }
 
     /// `cpu` or `cuda:<i>`.

@@ -3,6 +3,8 @@
 //! As the PRU paper does it: all weights, the training recipe with learning rate 1e-3, the optimizer fresh each epoch.
 //! The share of the data and the order depend on seed and class alone, so all methods of one trial and class see the same.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -77,6 +79,10 @@ const fn yes() -> bool {
 pub struct Curve {
     /// The class that was forgotten.
     pub forget_class: u32,
+    /// The metadata of the network's checkpoint: `architecture`, `width` and so on.
+    pub model: BTreeMap<String, String>,
+    /// Test images of all classes.
+    pub test_samples: u64,
     /// In order; the first is before relearning.
     pub epochs: Vec<Point>,
 }
@@ -128,7 +134,7 @@ impl Stage for Relearn {
     type Params = Params;
 
     const NAME: &'static str = "relearn";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const SUMMARY: &'static str =
         "Trains on the remaining classes and measures whether the forgotten class comes back.";
     const TOOLCHAIN: &'static [Tool] = &[Tool::Libtorch];
@@ -156,16 +162,10 @@ impl Stage for Relearn {
     #[cfg(feature = "torch")]
     fn run(params: Params, io: &mut crate::io::StageIo) -> Result<(), crate::StageError> {
         use crate::train::images::Images;
-        use crate::train::session::{load_network, save_network};
+        use crate::train::session::{expect_class, load_network, save_network};
 
         let network = load_network(io, "model", params.precision, params.normalise.as_ref())?;
-        let classes = network.architecture().classes;
-        if params.forget_class >= classes {
-            let class = params.forget_class;
-            return Err(crate::StageError::failed(format!(
-                "forget_class is {class}; the network has {classes} classes"
-            )));
-        }
+        expect_class(&network, params.forget_class)?;
         let images = Images::load(io, "data", &network)?;
         images.expect_without(params.forget_class)?;
         let test = Images::load(io, "test", &network)?;
@@ -175,9 +175,7 @@ impl Stage for Relearn {
             return Err(crate::StageError::failed(format!("fraction {fraction} leaves none of {all} samples")));
         }
         let (curve, _) = torch::relearn(&network, &images.select(&rows), &test, &params, io)?;
-        let mut json = serde_json::to_vec(&curve).map_err(|e| crate::StageError::failed(e.to_string()))?;
-        json.push(b'\n');
-        io.write("curve", &json)?;
+        io.write_json("curve", &curve)?;
         save_network(io, &network)
     }
 }
@@ -219,7 +217,13 @@ mod torch {
                 points.push(evaluated(network, test, params, epoch, Some(tally.loss), observer)?);
             }
         }
-        Ok((Curve { forget_class: params.forget_class, epochs: points }, losses))
+        let curve = Curve {
+            forget_class: params.forget_class,
+            model: network.architecture().metadata(),
+            test_samples: test.len() as u64,
+            epochs: points,
+        };
+        Ok((curve, losses))
     }
 
     fn evaluated(

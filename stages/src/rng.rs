@@ -22,9 +22,27 @@ pub fn permutation(rng: &mut ChaCha20Rng, n: usize) -> Vec<usize> {
     order
 }
 
+/// `n` draws from the normal distribution of mean 0 and deviation 1.
+#[must_use]
+pub fn normal(rng: &mut ChaCha20Rng, n: usize) -> Vec<f64> {
+    use rand::Rng;
+    rng.sample_iter(rand_distr::StandardNormal).take(n).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn normal_draws_have_the_moments_and_tails_of_the_normal_distribution() {
+        let draws = normal(&mut stream(7, "noise"), 100_000);
+        let moment = |power: i32| draws.iter().map(|x| x.powi(power)).sum::<f64>() / draws.len() as f64;
+        assert!(moment(1).abs() < 0.01 && (moment(2) - 1.0).abs() < 0.02, "{} {}", moment(1), moment(2));
+        assert!(moment(3).abs() < 0.05 && (moment(4) - 3.0).abs() < 0.15, "{} {}", moment(3), moment(4));
+        let beyond = draws.iter().filter(|x| x.abs() > 1.959_964).count() as f64 / draws.len() as f64;
+        assert!((beyond - 0.05).abs() < 0.003, "{beyond}");
+        assert_eq!(draws[..10], normal(&mut stream(7, "noise"), 10));
+    }
 
     #[test]
     fn streams_differ_by_seed_and_by_purpose_and_repeat() {

@@ -15,7 +15,9 @@ use crate::io::StageIo;
 /// [`crate::rng`], never from the clock, the environment, the device or the number of threads.
 pub trait Stage: 'static {
     /// The stage's params, as written under `with:`. Use `#[serde(deny_unknown_fields)]`; doc comments
-    /// become the help that `pru-flow stages NAME` prints. Params enter the key with their defaults filled in.
+    /// become the help that `pru-flow stages NAME` prints. Params enter the key with their defaults filled in, but for
+    /// paths ([`SourcePath`]) and those marked `#[schemars(extend("x-unkeyed" = true))]`, which must decide no byte of
+    /// any output (where to look, how long to wait). Both marks count at the top level of `with:` only.
     type Params: DeserializeOwned + Serialize + JsonSchema;
 
     /// The name that `uses:` takes.
@@ -33,6 +35,11 @@ pub trait Stage: 'static {
 
     /// Problems that types cannot express (ranges, combinations), as (field, what is wrong).
     fn check(_params: &Self::Params) -> Vec<(&'static str, String)> {
+        Vec::new()
+    }
+
+    /// Problems of params and connected inputs taken together, as (param or input, what is wrong).
+    fn check_inputs(_params: &Self::Params, _connected: &[&str]) -> Vec<(&'static str, String)> {
         Vec::new()
     }
 
@@ -67,6 +74,8 @@ pub enum Tool {
     Libtorch,
     /// The JPEG and PNG decoder.
     ImageDecoder,
+    /// What turns SVG into pixels, with its font.
+    SvgRenderer,
 }
 
 impl Tool {
@@ -76,6 +85,7 @@ impl Tool {
         match self {
             Self::Libtorch => ("libtorch", "2.11"),
             Self::ImageDecoder => ("image and zune-jpeg", "0.25 and 0.5"),
+            Self::SvgRenderer => ("resvg and Arimo", "0.49 and 1.341"),
         }
     }
 }
@@ -112,6 +122,12 @@ impl Port {
         Self { name, doc, arity: Arity::Gather, sees: Sees::Both }
     }
 
+    /// As [`Self::gather`], and may be left unconnected.
+    #[must_use]
+    pub const fn gather_optional(name: &'static str, doc: &'static str) -> Self {
+        Self { name, doc, arity: Arity::GatherOptional, sees: Sees::Both }
+    }
+
     /// A data port through which only the members that `sees` allows are given to the stage.
     #[must_use]
     pub const fn data(name: &'static str, sees: Sees, doc: &'static str) -> Self {
@@ -128,6 +144,22 @@ pub enum Arity {
     Optional,
     /// Any number, in a stable order, each with the coordinates of the node that made it.
     Gather,
+    /// As [`Self::Gather`], or left unconnected.
+    GatherOptional,
+}
+
+impl Arity {
+    /// Whether artifacts come with the coordinates of the nodes that made them.
+    #[must_use]
+    pub const fn gathers(self) -> bool {
+        matches!(self, Self::Gather | Self::GatherOptional)
+    }
+
+    /// Whether the port may be left unconnected.
+    #[must_use]
+    pub const fn is_optional(self) -> bool {
+        matches!(self, Self::Optional | Self::GatherOptional)
+    }
 }
 
 /// Which classes of a data set a port gives. A data set is a folder with one file `class-<c>.safetensors`
@@ -298,6 +330,9 @@ impl StageError {
     }
 }
 
+/// What a stage's own checks find, as (param or input, what is wrong).
+pub type FieldProblems = Vec<(&'static str, String)>;
+
 /// A stage with its types erased: one row of [`crate::BUILTINS`].
 #[derive(Clone, Copy)]
 pub struct StageDef {
@@ -318,7 +353,9 @@ pub struct StageDef {
     /// Reads params, fills in defaults and writes them again, so that omitted and default are one.
     pub normalise: fn(&serde_json::Value) -> Result<serde_json::Value, ParamError>,
     /// See [`Stage::check`]; takes normalised params, as do the rest.
-    pub check: fn(&serde_json::Value) -> Vec<(&'static str, String)>,
+    pub check: fn(&serde_json::Value) -> FieldProblems,
+    /// See [`Stage::check_inputs`].
+    pub check_inputs: fn(&serde_json::Value, &[&str]) -> FieldProblems,
     /// See [`Stage::sources`].
     pub sources: fn(&serde_json::Value) -> Vec<Source>,
     /// See [`Stage::resources`].
@@ -357,6 +394,7 @@ impl StageDef {
             },
             normalise: normalise::<S>,
             check: |params| S::check(&read::<S>(params)),
+            check_inputs: |params, connected| S::check_inputs(&read::<S>(params), connected),
             sources: |params| S::sources(&read::<S>(params)),
             resources: |params| S::resources(&read::<S>(params)),
             forget_class: |params| S::forget_class(&read::<S>(params)),

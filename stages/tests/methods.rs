@@ -3,172 +3,20 @@
 #![cfg(feature = "torch")]
 #![expect(clippy::needless_pass_by_value, reason = "params are written in place, as `json!({..})`")]
 
+mod bench;
+
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use pru_flow_cache::Digest;
+use bench::{
+    Bench, CLASSES, artifact, changed, data, file, is_classifier, is_statistic, merged, stripes, training, unlearned,
+};
+use pru_flow_stages::StageError;
 use pru_flow_stages::dataset::{Dataset, Pixels};
-use pru_flow_stages::io::{Attempt, Input, InputFile, StageEvent, StageIo};
+use pru_flow_stages::io::{Attempt, Input, StageEvent, StageIo};
 use pru_flow_stages::model::state::StateDict;
-use pru_flow_stages::{StageError, class_member, find, rng};
-use rand::Rng;
 use serde_json::{Value, json};
-use tempfile::TempDir;
-
-// ------------------------------------------------------------------------------------------ running a stage
-
-const CLASSES: i64 = 3;
-
-/// Blurred stripes of three directions, shifted and with noise: 28x28, `n` of each class.
-fn stripes(n: usize, seed: u64) -> Dataset {
-    let mut stream = rng::stream(seed, "stripes");
-    let (mut pixels, mut labels) = (Vec::new(), Vec::new());
-    for at in 0..n * CLASSES as usize {
-        let class = at as i64 % CLASSES;
-        let phase = stream.random_range(0.0..std::f64::consts::TAU);
-        for y in 0..28 {
-            for x in 0..28 {
-                let along = [f64::from(x), f64::from(y), f64::from(x + y) * 0.7][class as usize];
-                let noise = stream.random_range(-40.0..40.0);
-                pixels.push((128.0 + 80.0 * (along * 0.9 + phase).sin() + noise).clamp(0.0, 255.0) as u8);
-            }
-        }
-        labels.push(class);
-    }
-    let positions = (0..labels.len() as i64).collect();
-    Dataset { shape: [labels.len(), 1, 28, 28], pixels: Pixels::U8(pixels), labels, positions }
-}
-
-/// An artifact of files in `folder`.
-fn artifact(folder: &Path, files: &[(String, Vec<u8>)]) -> Input {
-    let file = |(name, bytes): &(String, Vec<u8>)| {
-        let digest = Digest::of(bytes);
-        let path = folder.join(digest.to_string());
-        std::fs::write(&path, bytes).expect("a temporary folder");
-        InputFile::new(name.clone(), digest, path)
-    };
-    Input { coordinates: Vec::new(), files: files.iter().map(file).collect() }
-}
-
-/// A data set's artifact with the classes that `keep` accepts.
-fn data(folder: &Path, dataset: &Dataset, keep: impl Fn(i64) -> bool) -> Input {
-    let classes = (0..CLASSES).filter(|class| keep(*class));
-    let file = |class: i64| {
-        let rows: Vec<usize> = (0..dataset.len()).filter(|&row| dataset.labels[row] == class).collect();
-        (class_member(class as u32), dataset.select(&rows).to_bytes().expect("well formed"))
-    };
-    artifact(folder, &classes.map(file).collect::<Vec<_>>())
-}
-
-fn file(folder: &Path, bytes: &[u8]) -> Input {
-    artifact(folder, &[(String::new(), bytes.to_vec())])
-}
-
-/// A place to run stages in.
-struct Bench {
-    folder: TempDir,
-    runs: std::cell::Cell<u32>,
-}
-
-type Outputs = BTreeMap<String, Vec<u8>>;
-
-impl Bench {
-    fn new() -> Self {
-        Self { folder: tempfile::tempdir().expect("a temporary folder"), runs: std::cell::Cell::new(0) }
-    }
-
-    fn path(&self) -> &Path {
-        self.folder.path()
-    }
-
-    fn run(&self, stage: &str, params: Value, inputs: Vec<(&str, Input)>) -> Result<Outputs, StageError> {
-        self.run_observed(stage, params, inputs, false).0
-    }
-
-    fn run_observed(
-        &self,
-        stage: &str,
-        params: Value,
-        inputs: Vec<(&str, Input)>,
-        cancelled: bool,
-    ) -> (Result<Outputs, StageError>, Vec<StageEvent>) {
-        let def = find(stage).expect("a built-in");
-        let params = (def.normalise)(&params).expect("readable params");
-        assert_eq!((def.check)(&params), Vec::new());
-        self.runs.set(self.runs.get() + 1);
-        let folder = self.path().join(format!("run-{}", self.runs.get()));
-        let attempt = Attempt {
-            stage: stage.to_owned(),
-            params: params.clone(),
-            inputs: inputs.into_iter().map(|(port, input)| (port.to_owned(), vec![input])).collect(),
-            sources: BTreeMap::new(),
-            log: folder.join("log"),
-            folder,
-            device: "cpu".to_owned(),
-            threads: 1,
-        };
-        let mut events = Vec::new();
-        let result = {
-            let sink = |event| events.push(event);
-            let mut io = StageIo::new(&attempt, Arc::new(AtomicBool::new(cancelled)), sink).expect("a folder");
-            (def.run)(&params, &mut io)
-        };
-        let outputs = result.map(|()| {
-            let read =
-                |name: &str| std::fs::read(attempt.folder.join("out").join(name)).expect("the output is written");
-            def.outputs.iter().map(|output| (output.name.to_owned(), read(output.name))).collect()
-        });
-        (outputs, events)
-    }
-
-    /// A small trained network and its training data.
-    fn original(&self) -> (Vec<u8>, Dataset) {
-        let dataset = stripes(40, 1);
-        let outputs = self.run("train/original", training(), vec![("data", data(self.path(), &dataset, |_| true))]);
-        (outputs.expect("training works")["model"].clone(), dataset)
-    }
-}
-
-fn training() -> Value {
-    json!({
-        "model": {"width": 0.05, "classes": CLASSES}, "epochs": 3, "batch_size": 16,
-        "optimizer": {"lr": 0.05, "weight_decay": 1e-4},
-    })
-}
-
-fn merged(mut all: Value, more: Value) -> Value {
-    let Value::Object(more) = more else { panic!("an object") };
-    all.as_object_mut().expect("an object").extend(more);
-    all
-}
-
-/// Runs a method that sees class 0 alone and gives the model before and after.
-fn unlearned(method: &str, params: Value) -> (StateDict, StateDict) {
-    let bench = Bench::new();
-    let (model, dataset) = bench.original();
-    let params = merged(json!({"forget_class": 0, "epochs": 2, "batch_size": 16}), params);
-    let inputs = vec![("model", file(bench.path(), &model)), ("data", data(bench.path(), &dataset, |c| c == 0))];
-    let after = bench.run(method, params, inputs).expect("unlearning works");
-    let read = |bytes: &[u8]| StateDict::from_bytes(bytes).expect("a model");
-    (read(&model), read(&after["model"]))
-}
-
-/// Names of the tensors that differ.
-fn changed(before: &StateDict, after: &StateDict) -> Vec<String> {
-    assert!(before.tensors.keys().eq(after.tensors.keys()));
-    let differs = |name: &&String| before.tensors[*name] != after.tensors[*name];
-    before.tensors.keys().filter(differs).cloned().collect()
-}
-
-fn is_statistic(name: &str) -> bool {
-    name.contains("running_") || name.ends_with("num_batches_tracked")
-}
-
-fn is_classifier(name: &str) -> bool {
-    name.starts_with("classifier.")
-}
 
 // ------------------------------------------------------------------------------------------ what methods change
 
@@ -247,6 +95,11 @@ fn retraining_never_names_the_class_it_did_not_see_and_training_learns_it() {
     assert_eq!(retrained["forget"], json!(0.0), "{retrained}");
     assert!(retrained["retain"].as_f64() > Some(0.9), "{retrained}");
     assert_eq!(retrained["n"], json!([30, 30, 30]));
+    // The tables ask which network it was.
+    assert_eq!(
+        retrained["model"],
+        json!({"architecture": "all_cnn", "channels": "1", "classes": "3", "width": "0.05"})
+    );
     assert_eq!(history.lines().count(), 11);
     assert!(history.starts_with("epoch,loss,accuracy\n1,"));
 }
@@ -268,6 +121,7 @@ fn relearning_gives_a_point_before_and_after_each_epoch() {
     let epochs = curve["epochs"].as_array().expect("an array");
     assert_eq!(epochs.iter().map(|e| e["epoch"].as_u64().expect("a number")).collect::<Vec<_>>(), [0, 2, 3]);
     assert_eq!((&curve["forget_class"], &epochs[0]["loss"]), (&json!(2), &Value::Null));
+    assert_eq!((&curve["model"]["width"], &curve["test_samples"]), (&json!("0.05"), &json!(dataset.len())));
     assert!(epochs[1]["loss"].is_f64() && epochs[0]["overall"].as_f64() > Some(0.5));
     let progress: Vec<_> = events.iter().filter(|e| matches!(e, StageEvent::Progress(_))).collect();
     assert_eq!(progress.len(), 3);
@@ -321,6 +175,81 @@ fn a_model_file_names_its_architecture_and_is_float64_only_when_asked() {
         assert_eq!(format!("{:?}", state.tensors["conv1.1.num_batches_tracked"].dtype), "I64");
         let expected = [("architecture", "all_cnn"), ("channels", "1"), ("classes", "3"), ("width", "0.05")];
         assert!(state.metadata.iter().map(|(key, value)| (key.as_str(), value.as_str())).eq(expected));
+    }
+}
+
+// ------------------------------------------------------------------------------------------ other networks
+
+/// Small ones, and names of their classifiers; the transformer sees 20x20 of what 28x28 is resized to.
+fn networks() -> [(Value, &'static str); 3] {
+    let vit = json!({"image_size": 20, "patch": 5, "layers": 1, "heads": 2, "dim": 16, "mlp": 32});
+    [
+        (json!({"name": "resnet18", "width": 0.0625, "classes": CLASSES}), "fc."),
+        (json!({"name": "resnet50", "width": 0.03125, "classes": CLASSES}), "fc."),
+        (json!({"name": "vit_b_16", "vit": vit, "classes": CLASSES}), "heads.head."),
+    ]
+}
+
+#[test]
+fn every_network_goes_through_training_unlearning_evaluation_and_relearning() {
+    let (bench, dataset) = (Bench::new(), stripes(30, 1));
+    let all = |port| (port, data(bench.path(), &dataset, |_| true));
+    for (model, classifier) in networks() {
+        let augment = json!({"augment": {"random_resized_crop": true, "flip": true}, "epochs": 1, "batch_size": 16});
+        let params = merged(augment.clone(), json!({"model": model, "optimizer": {"lr": 0.01, "weight_decay": 0}}));
+        let train = |params: &Value| bench.run("train/original", params.clone(), vec![all("data")]).expect("works");
+        let original = train(&params)["model"].clone();
+        assert!(original == train(&params)["model"], "{model}: two runs gave different bytes");
+        assert!(
+            original != train(&merged(params, json!({"augment": {}})))["model"],
+            "{model}: augmentation does nothing"
+        );
+
+        let network = |bytes: &[u8]| ("model", file(bench.path(), bytes));
+        let only = ("data", data(bench.path(), &dataset, |class| class == 0));
+        let forget = merged(augment.clone(), json!({"forget_class": 0}));
+        let outputs = bench.run("unlearn/pru", forget.clone(), vec![network(&original), only]).expect("works");
+        let read = |bytes: &[u8]| StateDict::from_bytes(bytes).expect("a model");
+        let changed = changed(&read(&original), &read(&outputs["model"]));
+        assert!(changed.len() > 10 && !changed.iter().any(|name| name.starts_with(classifier)), "{changed:?}");
+
+        let rest = ("data", data(bench.path(), &dataset, |class| class != 0));
+        let inputs = vec![network(&outputs["model"]), rest, all("test")];
+        let relearned = bench.run("relearn", forget.clone(), inputs).expect("works");
+        let curve: Value = serde_json::from_slice(&relearned["curve"]).expect("JSON");
+        let inputs = vec![network(&relearned["model"]), all("data")];
+        let metrics = bench.run("evaluate", json!({"forget_class": 0}), inputs).expect("works");
+        let metrics: Value = serde_json::from_slice(&metrics["metrics"]).expect("JSON");
+        // Relearning looks at the test data as evaluation does.
+        assert_eq!(metrics["overall"], curve["epochs"][1]["overall"], "{model}");
+        assert_eq!(metrics["n"], json!([30, 30, 30]));
+    }
+}
+
+#[test]
+fn training_begins_with_given_weights_of_the_same_network_only() {
+    let (bench, dataset) = (Bench::new(), stripes(6, 1));
+    let (model, _) = &networks()[2];
+    let params = |lr: f64, seed: u64| {
+        let optimizer = json!({"lr": lr, "weight_decay": 0});
+        json!({"model": model, "epochs": 1, "batch_size": 16, "optimizer": optimizer, "seed": seed})
+    };
+    let all = || ("data", data(bench.path(), &dataset, |_| true));
+    let given = bench.run("train/original", params(0.01, 1), vec![all()]).expect("works")["model"].clone();
+    for (stage, forget) in [("train/original", json!({})), ("unlearn/retrain", json!({"forget_class": 1}))] {
+        let seen = ("data", data(bench.path(), &dataset, |class| forget["forget_class"] != json!(class)));
+        let run = |params: Value, start: &[u8]| {
+            let start = ("start", file(bench.path(), start));
+            bench.run(stage, merged(params, forget.clone()), vec![seen.clone(), start])
+        };
+        // A step too small to be seen leaves the weights, which no seed draws.
+        let kept = run(params(1e-30, 2), &given).expect("works")["model"].clone();
+        assert!(kept == given, "{stage}");
+        let other = merged(params(0.01, 2), json!({"model": {"width": 0.05, "classes": CLASSES}}));
+        let problem = run(other, &given).expect_err("another network").to_string();
+        let said = "start: this is vit_b_16 with 1 channel(s), 1 layers, 2 heads, dim 16, mlp 32, patch 5, images of 20x20 \
+                    and 3 classes; `model` and the images say AllCNN with 1 channel(s), 4 and 9 filters and 3 classes";
+        assert_eq!(problem, said);
     }
 }
 
@@ -396,6 +325,7 @@ fn a_device_that_is_not_there_is_refused() {
         inputs: BTreeMap::new(),
         sources: BTreeMap::new(),
         folder: tempfile::tempdir().expect("a temporary folder").keep(),
+        kept: std::path::PathBuf::new(),
         device: "cuda:99".to_owned(),
         threads: 1,
         log: std::path::PathBuf::new(),

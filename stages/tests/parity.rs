@@ -1,143 +1,27 @@
 //! Agreement with PyTorch: every case of `tests/reference`, which a script written from the equations computed in float64.
 //!
-//! Tolerances and their reasons are in `tests/reference/README.md`. Knows nothing of files, keys or workers: it calls
-//! the methods beneath the stages, with the reference's weights, order and random draws.
+//! Knows nothing of files, keys or workers: it calls the methods beneath the stages, with the reference's weights,
+//! order and random draws.
 #![cfg(feature = "torch")]
 #![expect(clippy::needless_pass_by_value, reason = "params are written in place, as `json!({..})`")]
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+mod agreement;
 
-use pru_flow_stages::dataset::{Dataset, Pixels};
-use pru_flow_stages::model::architecture::{Architecture, ModelParams, Role};
+use agreement::{
+    FORGET, Plan, assert_agrees, assert_first_steps_agree, images, integers, is_forget, largest_difference, network,
+    params, random_labels, read,
+};
 use pru_flow_stages::model::network::{Mode, Network, Part};
-use pru_flow_stages::model::state::StateDict;
+use pru_flow_stages::relearn;
 use pru_flow_stages::train::fit::{Silent, Step};
-use pru_flow_stages::train::images::{Batch, Images};
+use pru_flow_stages::train::images::Batch;
 use pru_flow_stages::train::params::Precision;
 use pru_flow_stages::train::{loss, original};
 use pru_flow_stages::unlearn::{bn_only, boundary_shrink, pru, random_label};
-use pru_flow_stages::{Stage, relearn};
-use safetensors::tensor::{Dtype, SafeTensors};
 use serde_json::{Value, json};
-use tch::{Device, Kind, Tensor, no_grad};
+use tch::{Tensor, no_grad};
 
-const FORGET: u32 = 3;
-const WEIGHTS: f64 = 1e-6;
-const LOGITS: f64 = 1e-5;
-const LOSSES: f64 = 1e-6;
 const UNITS: f64 = 1e-9;
-
-// ------------------------------------------------------------------------------------------ reading the reference
-
-fn folder() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/reference")
-}
-
-type Tensors = BTreeMap<String, Tensor>;
-
-fn read(name: &str) -> Tensors {
-    tch::set_num_threads(1);
-    let bytes = std::fs::read(folder().join(format!("{name}.safetensors"))).expect("the reference is committed");
-    let file = SafeTensors::deserialize(&bytes).expect("the reference is a safetensors file");
-    let tensor = |(name, view): (String, safetensors::tensor::TensorView<'_>)| {
-        let kind = match view.dtype() {
-            Dtype::F64 => Kind::Double,
-            Dtype::F32 => Kind::Float,
-            Dtype::I64 => Kind::Int64,
-            Dtype::I8 => Kind::Int8,
-            Dtype::U8 => Kind::Uint8,
-            other => panic!("{name} has type {other:?}"),
-        };
-        let shape: Vec<i64> = view.shape().iter().map(|&n| n as i64).collect();
-        (name, Tensor::f_from_data_size(view.data(), &shape, kind).expect("shape and bytes fit"))
-    };
-    file.tensors().into_iter().map(tensor).collect()
-}
-
-fn integers(tensor: &Tensor) -> Vec<i64> {
-    Vec::try_from(tensor.flatten(0, -1).to_kind(Kind::Int64)).expect("a vector of i64")
-}
-
-fn architecture() -> Architecture {
-    let params = ModelParams { width: 0.125, ..ModelParams::default() };
-    Architecture::new(&params, 1).expect("one channel")
-}
-
-fn network(weights: &str, precision: Precision) -> Network {
-    tch::set_num_threads(1);
-    let bytes = std::fs::read(folder().join(format!("{weights}.safetensors"))).expect("the reference is committed");
-    let mut state = StateDict::from_bytes(&bytes).expect("a safetensors file");
-    state.metadata = architecture().metadata();
-    Network::from_state(weights, &state, precision, None, Device::Cpu).expect("the weights fit")
-}
-
-/// The training images whose label `keep` accepts, in stored order.
-fn dataset(keep: impl Fn(i64) -> bool) -> Dataset {
-    let inputs = read("inputs");
-    let labels = integers(&inputs["labels"]);
-    let bytes = integers(&inputs["images"]).into_iter().map(|p| u8::try_from(p).expect("a byte")).collect();
-    let positions = (0..labels.len() as i64).collect();
-    let all = Dataset { shape: [labels.len(), 1, 28, 28], pixels: Pixels::U8(bytes), labels, positions };
-    let rows: Vec<usize> = (0..all.len()).filter(|&row| keep(all.labels[row])).collect();
-    all.select(&rows)
-}
-
-fn images(network: &Network, keep: impl Fn(i64) -> bool) -> Images {
-    Images::new("reference", &dataset(keep), network).expect("the images fit")
-}
-
-fn is_forget(label: i64) -> bool {
-    label == i64::from(FORGET)
-}
-
-fn random_labels() -> Vec<i64> {
-    integers(&read("inputs")["random_label"])
-}
-
-/// Params of a stage as a pipeline would write them, with the settings that all cases share.
-fn params<S: Stage>(settings: Value) -> S::Params {
-    let mut all = json!({"epochs": 3, "batch_size": 32, "order": "sequential", "precision": "f64"});
-    let (all_fields, more) = (all.as_object_mut().expect("an object"), settings);
-    all_fields.extend(more.as_object().expect("an object").clone());
-    let params: S::Params = serde_json::from_value(all).expect("the params are right");
-    assert_eq!(S::check(&params), Vec::new());
-    params
-}
-
-// ------------------------------------------------------------------------------------------ comparing
-
-fn largest_difference(a: &Tensor, b: &Tensor) -> f64 {
-    assert_eq!(a.size(), b.size());
-    let worst = (a.to_kind(Kind::Double) - b.to_kind(Kind::Double)).abs().max().double_value(&[]);
-    assert!(!worst.is_nan());
-    worst
-}
-
-/// Weights, statistics, logits of the probe images, and losses are those of the reference case.
-fn assert_agrees(case: &str, network: &Network, losses: &[f64]) {
-    let expected = read(case);
-    let state = network.to_state().expect("readable");
-    for spec in architecture().tensors() {
-        let raw = &state.tensors[&spec.name];
-        let kind = if raw.dtype == Dtype::I64 { Kind::Int64 } else { Kind::Double };
-        let shape: Vec<i64> = raw.shape.iter().map(|&n| n as i64).collect();
-        let ours = Tensor::f_from_data_size(&raw.bytes, &shape, kind).expect("shape and bytes fit");
-        let tolerance = if spec.role == Role::BatchesTracked { 0.0 } else { WEIGHTS };
-        let difference = largest_difference(&ours, &expected[&spec.name]);
-        assert!(difference <= tolerance, "{case}: {} differs by {difference:e}", spec.name);
-    }
-    let probe = read("inputs")["probe_images"].to_kind(Kind::Double) / 255.0;
-    let logits = no_grad(|| network.forward(&probe, Mode::Eval));
-    let difference = largest_difference(&logits, &expected["logits"]);
-    assert!(difference <= LOGITS, "{case}: logits differ by {difference:e}");
-    let expected = expected.get("losses").map_or(Vec::new(), |l| Vec::<f64>::try_from(l).expect("a vector of f64"));
-    assert_eq!(losses.len(), expected.len(), "{case}: number of steps");
-    for (step, (ours, theirs)) in losses.iter().zip(&expected).enumerate() {
-        let difference = (ours - theirs).abs() / theirs.abs().max(1.0);
-        assert!(difference <= LOSSES, "{case}: the loss of step {step} is {ours}, not {theirs}");
-    }
-}
 
 // ------------------------------------------------------------------------------------------ training
 
@@ -164,7 +48,7 @@ fn training_with_frozen_batch_norm_agrees() {
 #[test]
 fn relearning_agrees() {
     let network = network("converged", Precision::F64);
-    let params = params::<relearn::Relearn>(json!({"forget_class": FORGET, "fraction": 1.0}));
+    let params = params::<relearn::Relearn>(json!({"fraction": 1.0}));
     let (retain, test) = (images(&network, |label| !is_forget(label)), images(&network, |_| true));
     let (curve, losses) = relearn::relearn(&network, &retain, &test, &params, &mut Silent).expect("relearning works");
     assert_agrees("relearn", &network, &losses);
@@ -178,9 +62,7 @@ fn relearning_agrees() {
 // ------------------------------------------------------------------------------------------ PRU
 
 fn pru_params(settings: Value) -> pru::Params {
-    let mut all = json!({"forget_class": FORGET});
-    all.as_object_mut().expect("an object").extend(settings.as_object().expect("an object").clone());
-    params::<pru::Pru>(all)
+    params::<pru::Pru>(settings)
 }
 
 fn assert_pru_agrees(case: &str, settings: Value) {
@@ -256,14 +138,14 @@ fn pru_on_half_of_the_forget_data_agrees() {
 #[test]
 fn random_label_agrees() {
     let network = network("converged", Precision::F64);
-    let params = params::<random_label::RandomLabel>(json!({"forget_class": FORGET}));
+    let params = params::<random_label::RandomLabel>(json!({}));
     let images = images(&network, is_forget);
     let losses = random_label::unlearn(&network, &images, &random_labels(), &params, &mut Silent);
     assert_agrees("random_label", &network, &losses.expect("random_label works"));
 }
 
 fn shrink_params() -> boundary_shrink::Params {
-    let settings = json!({"forget_class": FORGET, "optimizer": {"lr": 5e-4, "weight_decay": 0}});
+    let settings = json!({"optimizer": {"lr": 5e-4, "weight_decay": 0}});
     params::<boundary_shrink::BoundaryShrink>(settings)
 }
 
@@ -308,7 +190,7 @@ fn adversarial_neighbours_and_their_labels_agree() {
 #[test]
 fn bn_only_agrees() {
     let network = network("converged", Precision::F64);
-    let params = params::<bn_only::BnOnly>(json!({"forget_class": FORGET}));
+    let params = params::<bn_only::BnOnly>(json!({}));
     bn_only::unlearn(&network, &images(&network, is_forget), &params, &mut Silent).expect("bn_only works");
     assert_agrees("bn_only", &network, &[]);
 }
@@ -351,15 +233,20 @@ fn every_loss_and_its_gradient_agree() {
 
 // ------------------------------------------------------------------------------------------ first steps in float32
 
-/// What a plan of the reference trains, and its loss on a batch.
-type Plan<'a> = (&'a str, Part, fn(i64) -> bool, Box<dyn Fn(&Network, &Batch) -> Tensor + 'a>);
-
 fn plans<'a>(original: &'a Network, random: &'a Tensor, all_params: &'a [pru::Params; 3]) -> Vec<Plan<'a>> {
     fn everything(_: i64) -> bool {
         true
     }
     fn retained(label: i64) -> bool {
         !is_forget(label)
+    }
+    fn plan<'a>(
+        name: &'a str,
+        part: Part,
+        keep: fn(i64) -> bool,
+        loss: impl Fn(&Network, &Batch) -> Tensor + 'a,
+    ) -> Plan<'a> {
+        Plan { name, part, keep, loss: Box::new(loss) }
     }
     let supervised = |mode| {
         move |network: &Network, batch: &Batch| -> Tensor {
@@ -378,32 +265,20 @@ fn plans<'a>(original: &'a Network, random: &'a Tensor, all_params: &'a [pru::Pa
         (losses(published), losses(published), losses(described), losses(random_label));
     let adversarial = read("boundary_shrink")["labels"].select(0, 0);
     vec![
-        ("train", Part::All, everything, Box::new(supervised(Mode::Train))),
-        ("train_frozen_bn", Part::All, everything, Box::new(supervised(Mode::Eval))),
-        ("relearn", Part::All, retained, Box::new(supervised(Mode::Train))),
-        ("pru_as_published", Part::Extractor, is_forget, Box::new(move |n, b| shift.shift(n, b).loss)),
-        ("pru_as_published_refine", Part::Extractor, is_forget, Box::new(move |n, b| refine.refine(n, b).loss)),
-        ("pru_as_described_refine", Part::Classifier, is_forget, Box::new(move |n, b| fixed.refine(n, b).loss)),
-        ("pru_random_label", Part::Extractor, is_forget, Box::new(move |n, b| by_label.shift(n, b).loss)),
-        ("random_label", Part::All, is_forget, Box::new(labelled(random.copy()))),
-        ("boundary_shrink", Part::All, is_forget, Box::new(labelled(adversarial))),
+        plan("train", Part::All, everything, supervised(Mode::Train)),
+        plan("train_frozen_bn", Part::All, everything, supervised(Mode::Eval)),
+        plan("relearn", Part::All, retained, supervised(Mode::Train)),
+        plan("pru_as_published", Part::Extractor, is_forget, move |n, b| shift.shift(n, b).loss),
+        plan("pru_as_published_refine", Part::Extractor, is_forget, move |n, b| refine.refine(n, b).loss),
+        plan("pru_as_described_refine", Part::Classifier, is_forget, move |n, b| fixed.refine(n, b).loss),
+        plan("pru_random_label", Part::Extractor, is_forget, move |n, b| by_label.shift(n, b).loss),
+        plan("random_label", Part::All, is_forget, labelled(random.copy())),
+        plan("boundary_shrink", Part::All, is_forget, labelled(adversarial)),
     ]
-}
-
-fn trainable_names(part: Part) -> Vec<String> {
-    let trainable = |role| matches!(role, Role::Weight { .. } | Role::Bias { .. } | Role::Scale | Role::Shift);
-    let specs = architecture().tensors().into_iter().filter(|spec| trainable(spec.role));
-    let in_part = |name: &String| match part {
-        Part::All => true,
-        Part::Classifier => name.starts_with("classifier."),
-        Part::Extractor => !name.starts_with("classifier."),
-    };
-    specs.map(|spec| spec.name).filter(in_part).collect()
 }
 
 #[test]
 fn losses_and_gradients_of_first_steps_agree_in_float32() {
-    let expected = read("first_step");
     let random = Tensor::from_slice(&random_labels());
     let original = network("converged", Precision::F32).frozen_copy();
     let all_params = [
@@ -411,26 +286,5 @@ fn losses_and_gradients_of_first_steps_agree_in_float32() {
         pru_params(json!({"variant": "as-described"})),
         pru_params(json!({"perception": "ce", "random_label": true})),
     ];
-    let mut compared = 0;
-    for (plan, part, keep, loss) in plans(&original, &random, &all_params) {
-        let network = network("converged", Precision::F32);
-        let parameters = network.train_only(part);
-        let batch = images(&network, keep).in_order(32).next().expect("a batch");
-        let loss = loss(&network, &batch);
-        let relative = |ours: &Tensor, theirs: &Tensor| {
-            let (ours, theirs) = (ours.to_kind(Kind::Double), theirs.to_kind(Kind::Double));
-            ((ours - &theirs).norm() / theirs.norm()).double_value(&[])
-        };
-        let difference = relative(&loss.detach(), &expected[&format!("{plan}/loss")]);
-        assert!(difference <= 1e-5, "{plan}: the loss differs by {difference:e}");
-        let gradients = Tensor::run_backward(&[&loss], &parameters, false, false);
-        for (name, gradient) in trainable_names(part).iter().zip(&gradients) {
-            let difference = relative(gradient, &expected[&format!("{plan}/grad/{name}")]);
-            // Cancellation before a normalisation: PyTorch's own kernels differ by 2.6e-5 there.
-            let tolerance = if name == "conv1.0.weight" { 5e-5 } else { 1e-5 };
-            assert!(difference <= tolerance, "{plan}: the gradient of {name} differs by {difference:e}");
-            compared += 1;
-        }
-    }
-    assert_eq!(compared, expected.len() - 9, "every gradient of the reference is compared");
+    assert_first_steps_agree("first_step", &plans(&original, &random, &all_params));
 }

@@ -18,13 +18,15 @@ const HEADER: &str = "\
 ";
 
 /// Libraries that decide bytes: their versions in Cargo.lock are part of every stage's source.
-const LIBRARIES: [&str; 12] = [
+const LIBRARIES: [&str; 14] = [
     "flate2",
     "image",
+    "parquet",
     "png",
     "rand",
     "rand_chacha",
     "rand_core",
+    "rand_distr",
     "rand_mt",
     "safetensors",
     "tar",

@@ -6,6 +6,7 @@ use rayon::prelude::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::facts::{self, Facts};
 use super::raster::{Canvas, Point, sin_cos_degrees};
 use super::shapes::{CLASSES, GLYPHS};
 use super::{in_file_order, on_threads, write_train_and_test};
@@ -76,12 +77,13 @@ pub struct Glyphs;
 impl Stage for Glyphs {
     type Params = Params;
     const NAME: &'static str = "data/glyphs";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const SUMMARY: &'static str = "draws ten classes of 28 x 28 glyphs, some of which resemble each other";
     const INPUTS: &'static [Port] = &[];
     const OUTPUTS: &'static [OutputPort] = &[
         OutputPort::file("train", "train.safetensors", "training set: u8 images [N, 1, 28, 28] and labels"),
         OutputPort::file("test", "test.safetensors", "test set, in the same form"),
+        facts::OUTPUT,
     ];
 
     fn check(params: &Params) -> Vec<(&'static str, String)> {
@@ -123,6 +125,7 @@ impl Stage for Glyphs {
     fn run(params: Params, io: &mut StageIo) -> Result<(), StageError> {
         let train = draw_part(&params, io, "train", params.train)?;
         let test = draw_part(&params, io, "test", params.test)?;
+        Facts::unpublished("glyphs", &train, &test, CLASSES).write(io)?;
         write_train_and_test(io, &train, &test)
     }
 }

@@ -2,42 +2,39 @@
 //!
 //! Only unsigned bytes (TYPE 8) are read, plain or gzipped (told by content, not by name). Knows nothing of classes.
 
-use std::fs::File;
-use std::io::{BufReader, ErrorKind, Read};
-use std::path::Path;
+use std::io::{ErrorKind, Read};
 
 use flate2::bufread::MultiGzDecoder;
 
+use super::given::{GivenFile, md5};
 use crate::stage::StageError;
 
-/// An IDX file of bytes.
+/// An array of bytes, as an IDX file holds one.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Idx {
+pub(super) struct ByteArray {
     /// Sizes, outermost first.
     pub sizes: Vec<usize>,
     /// Row-major.
     pub bytes: Vec<u8>,
 }
 
+impl ByteArray {
+    /// The MD5 of the plain IDX file that holds this array.
+    pub(super) fn idx_md5(&self) -> String {
+        let mut header = vec![0, 0, 8, self.sizes.len() as u8];
+        header.extend(self.sizes.iter().flat_map(|&size| (size as u32).to_be_bytes()));
+        md5(&[&header, &self.bytes])
+    }
+}
+
 /// Reads a file that must have `dimensions` dimensions; `holds` says what for messages (`images`, `labels`).
-pub(super) fn read(path: &Path, dimensions: u8, holds: &str) -> Result<Idx, StageError> {
-    let in_file = |problem: String| StageError::input(path.display().to_string(), problem);
-    let unreadable = |e: std::io::Error| match e.kind() {
-        ErrorKind::InvalidInput | ErrorKind::InvalidData | ErrorKind::UnexpectedEof => {
-            in_file(format!("the gzip stream is damaged or cut off: {e}"))
-        }
-        _ => StageError::io(format!("reading {}", path.display()), e),
-    };
-    let file = File::open(path).map_err(|e| StageError::io(format!("opening {}", path.display()), e))?;
-    let mut reader = BufReader::new(file);
-    let mut head = Vec::new();
-    reader.by_ref().take(2).read_to_end(&mut head).map_err(unreadable)?;
-    let gzipped = head == [0x1f, 0x8b];
-    let whole = std::io::Cursor::new(head).chain(reader);
-    if gzipped { parse(MultiGzDecoder::new(whole), dimensions, holds) } else { parse(whole, dimensions, holds) }
+pub(super) fn read(file: &GivenFile, dimensions: u8, holds: &str) -> Result<ByteArray, StageError> {
+    let bytes = file.bytes.as_slice();
+    let gzipped = bytes.starts_with(&[0x1f, 0x8b]);
+    if gzipped { parse(MultiGzDecoder::new(bytes), dimensions, holds) } else { parse(bytes, dimensions, holds) }
         .map_err(|problem| match problem {
-            Problem::Content(text) => in_file(text),
-            Problem::Io(e) => unreadable(e),
+            Problem::Content(text) => StageError::input(&file.shown, text),
+            Problem::Io(e) => StageError::input(&file.shown, format!("the gzip stream is damaged or cut off: {e}")),
         })
 }
 
@@ -46,7 +43,7 @@ enum Problem {
     Io(std::io::Error),
 }
 
-fn parse(mut reader: impl Read, dimensions: u8, holds: &str) -> Result<Idx, Problem> {
+fn parse(mut reader: impl Read, dimensions: u8, holds: &str) -> Result<ByteArray, Problem> {
     let magic =
         word(&mut reader)?.ok_or_else(|| Problem::Content("the file ends before its magic number".to_owned()))?;
     let expected = [0, 0, 8, dimensions];
@@ -79,7 +76,7 @@ fn parse(mut reader: impl Read, dimensions: u8, holds: &str) -> Result<Idx, Prob
             "bytes follow after the {shape} = {length} bytes of {holds} that the header states"
         )));
     }
-    Ok(Idx { sizes, bytes })
+    Ok(ByteArray { sizes, bytes })
 }
 
 /// Four bytes, or nothing when the stream ends before them.

@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::decode::{Picture, decode};
+use super::facts::{self, Facts};
 use super::listing::{Member, list};
 use super::{MAX_CLASSES, in_file_order, on_threads, write_train_and_test};
 use crate::dataset::{Dataset, Pixels};
@@ -46,7 +47,7 @@ pub struct ImageFolder;
 impl Stage for ImageFolder {
     type Params = Params;
     const NAME: &'static str = "data/image_folder";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const SUMMARY: &'static str = "reads JPEG and PNG files in class folders, or a tar of them";
     const TOOLCHAIN: &'static [Tool] = &[Tool::ImageDecoder];
     const INPUTS: &'static [Port] = &[];
@@ -54,6 +55,7 @@ impl Stage for ImageFolder {
         OutputPort::file("train", "train.safetensors", "training set: u8 images [N, C, H, W] and labels"),
         OutputPort::file("test", "test.safetensors", "test set, in the same form"),
         OutputPort::file("classes", "classes.json", "the class names in the order of the labels"),
+        facts::OUTPUT,
     ];
 
     fn check(params: &Params) -> Vec<(&'static str, String)> {
@@ -102,7 +104,9 @@ impl Stage for ImageFolder {
             }
             in_file_order([labels.len(), channels, height, width], Pixels::U8(bytes), labels)
         };
-        write_train_and_test(io, &part("train"), &part("test"))?;
+        let (train, test) = (part("train"), part("test"));
+        Facts::unpublished("image_folder", &train, &test, classes.len()).write(io)?;
+        write_train_and_test(io, &train, &test)?;
         io.write("classes", &classes_json(&classes))
     }
 }

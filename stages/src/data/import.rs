@@ -7,6 +7,7 @@ use std::path::Path;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::facts::{self, Facts};
 use super::{MAX_CLASSES, in_file_order, write_train_and_test};
 use crate::dataset::{Dataset, Pixels};
 use crate::io::StageIo;
@@ -37,12 +38,13 @@ pub struct Import;
 impl Stage for Import {
     type Params = Params;
     const NAME: &'static str = "data/import";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const SUMMARY: &'static str = "reads a data set from safetensors files with `images` and `labels`";
     const INPUTS: &'static [Port] = &[];
     const OUTPUTS: &'static [OutputPort] = &[
         OutputPort::file("train", "train.safetensors", "training set: images as they are and labels"),
         OutputPort::file("test", "test.safetensors", "test set, in the same form"),
+        facts::OUTPUT,
     ];
 
     fn check(params: &Params) -> Vec<(&'static str, String)> {
@@ -77,6 +79,9 @@ impl Stage for Import {
         };
         require_fit(&train, &test)?;
         io.check_cancelled()?;
+        // Labels count from 0, so the highest of the training set, which no label of the test set passes, tells.
+        let classes = train.labels.iter().max().map_or(0, |highest| *highest as usize + 1);
+        Facts::unpublished("import", &train, &test, classes).write(io)?;
         write_train_and_test(io, &train, &test)
     }
 }

@@ -1,13 +1,12 @@
 //! Finds the image files `train/<class>/<file>` and `test/<class>/<file>` in a folder or a tar (plain or gzipped), in
-//! order of their paths. Links and paths that leave the archive are refused. Decodes nothing.
+//! order of their paths. Links are refused. Decodes nothing.
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{BufReader, Read, Seek};
-use std::path::{Component, Path, PathBuf};
+use std::io::BufReader;
+use std::path::{Path, PathBuf};
 
-use flate2::bufread::MultiGzDecoder;
-
+use super::archive;
 use crate::stage::StageError;
 
 /// Largest image file; anything bigger in an archive is no image of a data set.
@@ -121,84 +120,14 @@ fn list_folder(root: &Path) -> Result<Members, StageError> {
 
 fn list_tar(path: &Path) -> Result<Members, StageError> {
     let io = |e| StageError::io(format!("reading {}", path.display()), e);
-    let mut file = BufReader::new(File::open(path).map_err(io)?);
-    let mut head = Vec::new();
-    file.by_ref().take(2).read_to_end(&mut head).map_err(io)?;
-    file.rewind().map_err(io)?;
-    let listed = if head == [0x1f, 0x8b] { read_tar(MultiGzDecoder::new(file)) } else { read_tar(file) };
-    listed.map_err(|problem| StageError::input(path.display().to_string(), problem))
-}
-
-fn read_tar(reader: impl Read) -> Result<Members, String> {
-    let not_a_tar = |e: std::io::Error| format!("not a readable tar, or cut off: {e}");
+    let file = BufReader::new(File::open(path).map_err(io)?);
     let mut members = Members::new();
-    let mut archive = tar::Archive::new(Counted { reader, bytes: 0 });
-    let mut end_of_entries = 0;
-    for entry in archive.entries().map_err(not_a_tar)? {
-        let mut entry = entry.map_err(not_a_tar)?;
-        end_of_entries = entry.raw_file_position() + entry.size().next_multiple_of(BLOCK);
-        let path = entry.path().map_err(not_a_tar)?.into_owned();
-        let kind = entry.header().entry_type();
-        if kind.is_pax_global_extensions() {
-            continue;
-        }
-        let components = plain_components(&path)?;
-        if kind.is_symlink() || kind.is_hard_link() {
-            return Err(format!("{} is a link; archives with links are refused", path.display()));
-        }
-        if kind.is_dir() {
-            continue;
-        }
-        if !kind.is_file() {
-            return Err(format!("{} is neither a file nor a folder", path.display()));
-        }
-        let size = entry.size();
-        if size > MAX_FILE_BYTES {
-            return Err(format!("{} has {size} bytes; at most {MAX_FILE_BYTES} were expected", path.display()));
-        }
-        let mut bytes = Vec::new();
-        entry.read_to_end(&mut bytes).map_err(not_a_tar)?;
-        if bytes.len() as u64 != size {
-            return Err(format!("cut off in {}: {} of {size} bytes", path.display(), bytes.len()));
-        }
-        let names: Vec<&str> = components.iter().map(String::as_str).collect();
-        insert(&mut members, &names, Content::Bytes(bytes))?;
-    }
-    if archive.into_inner().bytes < end_of_entries + BLOCK {
-        return Err("not a readable tar, or cut off: it lacks the empty block at its end".to_owned());
-    }
+    archive::each_file(
+        file,
+        MAX_FILE_BYTES,
+        |_| true,
+        |names, bytes| insert(&mut members, names, Content::Bytes(bytes)),
+    )
+    .map_err(|problem| StageError::input(path.display().to_string(), problem))?;
     Ok(members)
-}
-
-/// A tar's unit: entries are padded to it, and an empty one marks the end.
-const BLOCK: u64 = 512;
-
-/// Counts what is read: the tar reader takes a file that was cut off between two entries for a whole one.
-struct Counted<R> {
-    reader: R,
-    bytes: u64,
-}
-
-impl<R: Read> Read for Counted<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        let read = self.reader.read(buffer)?;
-        self.bytes += read as u64;
-        Ok(read)
-    }
-}
-
-/// The names of a path inside an archive; `.` is dropped, and anything that could leave the archive is refused.
-fn plain_components(path: &Path) -> Result<Vec<String>, String> {
-    let mut names = Vec::new();
-    for component in path.components() {
-        match component {
-            Component::CurDir => {}
-            Component::Normal(name) => {
-                let name = name.to_str().ok_or_else(|| format!("{} is not UTF-8", path.display()))?;
-                names.push(name.to_owned());
-            }
-            _ => return Err(format!("{} leads out of the archive", path.display())),
-        }
-    }
-    Ok(names)
 }

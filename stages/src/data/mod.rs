@@ -3,15 +3,27 @@
 //!
 //! A data set leaves these stages as one safetensors file ([`crate::dataset`]); [`split`] takes it apart by class.
 
+mod archive;
+mod cifar;
+pub mod cifar10;
+pub mod cifar100;
 mod decode;
+pub mod download;
+pub mod facts;
+pub mod fashion_mnist;
+mod given;
 pub mod glyphs;
 mod idx;
+mod idx_set;
 pub mod image_folder;
 pub mod import;
 mod jpeg;
+pub mod kuzushiji_mnist;
 mod listing;
 pub mod mnist;
+mod npz;
 mod numpy;
+mod official;
 mod raster;
 mod shapes;
 pub mod split;

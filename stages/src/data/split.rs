@@ -38,7 +38,7 @@ pub struct Split;
 impl Stage for Split {
     type Params = Params;
     const NAME: &'static str = "data/split";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const SUMMARY: &'static str =
         "splits a data set into train, validation and request, by the protocol of the PRU paper";
     const INPUTS: &'static [Port] = &[Port::one("data", "the data set, usually a training set")];

@@ -1,24 +1,76 @@
 //! What an architecture consists of: the names, shapes and roles of its tensors, without any tensor.
 //!
-//! AllCNN is that of the public PRU repository (after Springenberg et al. 2015): eight convolutions without bias,
-//! each followed by BatchNorm and ReLU, a global average pool, one linear layer. Tensor names are those of its
-//! PyTorch state dict.
+//! Each network is a file: [`super::allcnn`], [`super::resnet`], [`super::vit`]. Here is what they have in common: the
+//! params, the metadata of a model file, and which images a network takes. All end in one linear layer, the
+//! classifier; its input is the embedding.
 
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::resnet::Depth;
+use super::view::View;
+use super::vit::VitSize;
+use super::{allcnn, resnet, vit};
 use crate::stage::StageError;
 use crate::train::params::Problem;
 
 /// The networks there are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
 pub enum Name {
     /// Eight convolutions with BatchNorm, global average pool, one linear layer.
     #[default]
+    #[serde(rename = "all_cnn")]
     AllCnn,
+    /// ResNet with 18 layers and the stem for small images.
+    #[serde(rename = "resnet18")]
+    ResNet18,
+    /// ResNet with 34 layers and the stem for small images.
+    #[serde(rename = "resnet34")]
+    ResNet34,
+    /// ResNet with 50 layers (bottleneck blocks) and the stem for small images.
+    #[serde(rename = "resnet50")]
+    ResNet50,
+    /// Vision transformer, base size, patches of 16x16.
+    #[serde(rename = "vit_b_16")]
+    VitB16,
+}
+
+impl Name {
+    const ALL: [Self; 5] = [Self::AllCnn, Self::ResNet18, Self::ResNet34, Self::ResNet50, Self::VitB16];
+
+    /// As params and model files write it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::AllCnn => "all_cnn",
+            Self::ResNet18 => "resnet18",
+            Self::ResNet34 => "resnet34",
+            Self::ResNet50 => "resnet50",
+            Self::VitB16 => "vit_b_16",
+        }
+    }
+}
+
+/// Which of the files of networks describes one, with what it needs besides the params.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Family {
+    AllCnn,
+    ResNet(Depth),
+    Vit,
+}
+
+impl Name {
+    pub(super) const fn family(self) -> Family {
+        match self {
+            Self::AllCnn => Family::AllCnn,
+            Self::ResNet18 => Family::ResNet(Depth::D18),
+            Self::ResNet34 => Family::ResNet(Depth::D34),
+            Self::ResNet50 => Family::ResNet(Depth::D50),
+            Self::VitB16 => Family::Vit,
+        }
+    }
 }
 
 /// The network, as params name it; the number of channels comes from the images.
@@ -28,17 +80,21 @@ pub struct ModelParams {
     /// The architecture.
     #[serde(default)]
     pub name: Name,
-    /// Width factor: floor(96 width) and floor(192 width) filters; the paper's is 1.
+    /// Width factor, 1 as published. AllCNN: floor(96 width) and floor(192 width) filters. ResNet: floor(64 width)
+    /// planes in `layer1`, twice as many in each further layer. The transformer has `vit` instead.
     #[serde(default = "ModelParams::full_width")]
     pub width: f64,
     /// Number of classes.
     #[serde(default = "ModelParams::ten_classes")]
     pub classes: u32,
+    /// Sizes of the transformer, for tests and other variants; left out, they are those of ViT-B/16.
+    #[serde(default, skip_serializing_if = "VitSize::is_usual")]
+    pub vit: VitSize,
 }
 
 impl Default for ModelParams {
     fn default() -> Self {
-        Self { name: Name::AllCnn, width: Self::full_width(), classes: Self::ten_classes() }
+        Self { name: Name::AllCnn, width: Self::full_width(), classes: Self::ten_classes(), vit: VitSize::default() }
     }
 }
 
@@ -53,8 +109,31 @@ impl ModelParams {
 
     /// What is out of range.
     pub(crate) fn check(&self, problems: &mut Vec<Problem>) {
-        if !(self.width.is_finite() && self.width * 96.0 >= 1.0 && self.width <= 64.0) {
-            problems.push(("model.width", format!("is {}; from 1/96 (one filter) to 64 is possible", self.width)));
+        let mut width_from = |smallest: f64, unit: &str| {
+            if !(self.width.is_finite() && self.width * smallest >= 1.0 && self.width <= 64.0) {
+                let problem = format!("is {}; from 1/{smallest} (one {unit}) to 64 is possible", self.width);
+                problems.push(("model.width", problem));
+            }
+        };
+        let is_vit = match self.name.family() {
+            Family::AllCnn => {
+                width_from(f64::from(allcnn::FILTERS), "filter");
+                false
+            }
+            Family::ResNet(_) => {
+                width_from(f64::from(resnet::PLANES), "plane");
+                false
+            }
+            Family::Vit => {
+                self.vit.check(problems);
+                true
+            }
+        };
+        if is_vit && !(1.0..=1.0).contains(&self.width) {
+            problems.push(("model.width", format!("is {}; the sizes of vit_b_16 are in `model.vit`", self.width)));
+        }
+        if !is_vit && !self.vit.is_usual() {
+            problems.push(("model.vit", format!("is for vit_b_16; the network is {}", self.name.as_str())));
         }
         if self.classes < 2 {
             problems.push(("model.classes", format!("is {}; at least 2 are needed", self.classes)));
@@ -67,31 +146,29 @@ impl ModelParams {
 pub struct Architecture {
     /// Which network.
     pub name: Name,
-    /// Width factor.
+    /// Width factor of AllCNN and ResNet.
     pub width: f64,
     /// Channels of the images: 1 or 3.
     pub channels: u32,
     /// Number of classes.
     pub classes: u32,
+    /// Sizes of the transformer.
+    pub vit: VitSize,
 }
 
 /// What a tensor is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     /// Weight of a convolution or linear layer.
-    Weight {
-        /// Inputs of one output value.
-        fan_in: u64,
-    },
-    /// Bias of a linear layer.
-    Bias {
-        /// Inputs of one output value.
-        fan_in: u64,
-    },
-    /// BatchNorm's scale.
+    Weight,
+    /// Bias of a convolution or linear layer.
+    Bias,
+    /// Scale of BatchNorm or LayerNorm.
     Scale,
-    /// BatchNorm's shift.
+    /// Shift of BatchNorm or LayerNorm.
     Shift,
+    /// Vectors that stand beside the images' own or are added to them: the class token, the positions.
+    Embedding,
     /// BatchNorm's running mean.
     RunningMean,
     /// BatchNorm's running variance.
@@ -100,8 +177,53 @@ pub enum Role {
     BatchesTracked,
 }
 
+impl Role {
+    /// Whether training changes it by its gradient; the others are BatchNorm's buffers.
+    #[must_use]
+    pub const fn is_trained(self) -> bool {
+        matches!(self, Self::Weight | Self::Bias | Self::Scale | Self::Shift | Self::Embedding)
+    }
+}
+
+/// What a tensor's first values are ([`super::init`] draws them).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum First {
+    /// All the same.
+    Constant(f64),
+    /// Uniform from -bound to bound.
+    Uniform {
+        /// The bound.
+        bound: f64,
+    },
+    /// Normal with mean 0.
+    Normal {
+        /// Standard deviation.
+        deviation: f64,
+    },
+    /// Normal with mean 0, drawn again while it is beyond -2 or 2 (these bounds, whatever the deviation).
+    TruncatedNormal {
+        /// Standard deviation, before it is cut.
+        deviation: f64,
+    },
+}
+
+impl First {
+    /// PyTorch's default for weight and bias of convolutions and linear layers: Kaiming's uniform with
+    /// a = sqrt(5), which is uniform in +-1 / sqrt(inputs of one output value).
+    #[must_use]
+    pub fn usual(fan_in: usize) -> Self {
+        Self::Uniform { bound: 1.0 / (fan_in as f64).sqrt() }
+    }
+
+    /// Xavier's uniform (Glorot and Bengio 2010): uniform in +-sqrt(6 / (inputs + outputs)).
+    #[must_use]
+    pub fn xavier(fan_in: usize, fan_out: usize) -> Self {
+        Self::Uniform { bound: (6.0 / (fan_in + fan_out) as f64).sqrt() }
+    }
+}
+
 /// A tensor of a state dict.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct TensorSpec {
     /// PyTorch's name.
     pub name: String,
@@ -109,19 +231,34 @@ pub struct TensorSpec {
     pub shape: Vec<usize>,
     /// What it is for.
     pub role: Role,
+    /// Its first values.
+    pub first: First,
 }
 
-/// One convolution of AllCNN with its BatchNorm.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Convolution {
-    /// Channels in.
-    pub inputs: usize,
-    /// Channels out.
-    pub outputs: usize,
-    /// Side of the square kernel; padding is (kernel - 1) / 2.
-    pub kernel: usize,
-    /// Stride.
-    pub stride: usize,
+impl TensorSpec {
+    pub(super) fn new(name: impl Into<String>, shape: &[usize], role: Role, first: First) -> Self {
+        Self { name: name.into(), shape: shape.to_vec(), role, first }
+    }
+
+    /// The five tensors of a BatchNorm layer.
+    pub(super) fn batch_norm(layer: &str, channels: usize) -> [Self; 5] {
+        let [zero, one] = [0.0, 1.0].map(First::Constant);
+        [
+            Self::new(format!("{layer}.weight"), &[channels], Role::Scale, one),
+            Self::new(format!("{layer}.bias"), &[channels], Role::Shift, zero),
+            Self::new(format!("{layer}.running_mean"), &[channels], Role::RunningMean, zero),
+            Self::new(format!("{layer}.running_var"), &[channels], Role::RunningVariance, one),
+            Self::new(format!("{layer}.num_batches_tracked"), &[], Role::BatchesTracked, zero),
+        ]
+    }
+
+    /// Weight and bias of a linear layer.
+    pub(super) fn linear(layer: &str, [outputs, inputs]: [usize; 2], [weight, bias]: [First; 2]) -> [Self; 2] {
+        [
+            Self::new(format!("{layer}.weight"), &[outputs, inputs], Role::Weight, weight),
+            Self::new(format!("{layer}.bias"), &[outputs], Role::Bias, bias),
+        ]
+    }
 }
 
 impl Architecture {
@@ -130,70 +267,99 @@ impl Architecture {
     /// # Errors
     /// When there are neither 1 nor 3 channels.
     pub fn new(params: &ModelParams, channels: u32) -> Result<Self, StageError> {
+        let ModelParams { name, width, classes, vit } = params.clone();
         if channels != 1 && channels != 3 {
-            return Err(StageError::failed(format!("the images have {channels} channels; AllCNN takes 1 or 3")));
+            let name = name.as_str();
+            return Err(StageError::failed(format!("the images have {channels} channels; {name} takes 1 or 3")));
         }
-        Ok(Self { name: params.name, width: params.width, channels, classes: params.classes })
-    }
-
-    /// Numbers of filters: floor(96 width), floor(192 width).
-    #[must_use]
-    pub fn filters(&self) -> (usize, usize) {
-        ((96.0 * self.width) as usize, (192.0 * self.width) as usize)
-    }
-
-    /// The convolutions, `conv1` to `conv8`.
-    #[must_use]
-    pub fn convolutions(&self) -> [Convolution; 8] {
-        let (a, b) = self.filters();
-        let conv = |inputs, outputs, kernel, stride| Convolution { inputs, outputs, kernel, stride };
-        [
-            conv(self.channels as usize, a, 3, 1),
-            conv(a, a, 3, 1),
-            conv(a, b, 3, 2),
-            conv(b, b, 3, 1),
-            conv(b, b, 3, 1),
-            conv(b, b, 3, 2),
-            conv(b, b, 3, 1),
-            conv(b, b, 1, 1),
-        ]
+        Ok(Self { name, width, channels, classes, vit })
     }
 
     /// Every tensor, in the order of PyTorch's `state_dict()`.
     #[must_use]
     pub fn tensors(&self) -> Vec<TensorSpec> {
-        let spec = |name: String, shape: &[usize], role| TensorSpec { name, shape: shape.to_vec(), role };
-        let mut all = Vec::new();
-        for (i, conv) in self.convolutions().iter().enumerate() {
-            let (block, out) = (format!("conv{}", i + 1), [conv.outputs]);
-            let fan_in = (conv.inputs * conv.kernel * conv.kernel) as u64;
-            let weight = [conv.outputs, conv.inputs, conv.kernel, conv.kernel];
-            all.push(spec(format!("{block}.0.weight"), &weight, Role::Weight { fan_in }));
-            all.push(spec(format!("{block}.1.weight"), &out, Role::Scale));
-            all.push(spec(format!("{block}.1.bias"), &out, Role::Shift));
-            all.push(spec(format!("{block}.1.running_mean"), &out, Role::RunningMean));
-            all.push(spec(format!("{block}.1.running_var"), &out, Role::RunningVariance));
-            all.push(spec(format!("{block}.1.num_batches_tracked"), &[], Role::BatchesTracked));
-        }
-        let (embedding, classes) = (self.filters().1, self.classes as usize);
-        let fan_in = embedding as u64;
-        all.push(spec("classifier.0.weight".to_owned(), &[classes, embedding], Role::Weight { fan_in }));
-        all.push(spec("classifier.0.bias".to_owned(), &[classes], Role::Bias { fan_in }));
+        let mut all = match self.name.family() {
+            Family::AllCnn => allcnn::tensors(self),
+            Family::ResNet(depth) => resnet::tensors(self, depth),
+            Family::Vit => vit::tensors(self),
+        };
+        let fresh = match self.name.family() {
+            Family::Vit => [First::Constant(0.0); 2],
+            Family::AllCnn | Family::ResNet(_) => [First::usual(self.embedding()); 2],
+        };
+        all.extend(self.classifier_specs(fresh));
         all
+    }
+
+    /// The classifier with first values as a new `nn.Linear` of PyTorch has them, for a head of other classes.
+    #[must_use]
+    pub fn new_classifier(&self) -> [TensorSpec; 2] {
+        self.classifier_specs([First::usual(self.embedding()); 2])
+    }
+
+    fn classifier_specs(&self, first: [First; 2]) -> [TensorSpec; 2] {
+        let [weight, _] = self.classifier();
+        let layer = weight.strip_suffix(".weight").unwrap_or(weight);
+        TensorSpec::linear(layer, [self.classes as usize, self.embedding()], first)
+    }
+
+    /// Names of the classifier's weight, [classes, embedding], and bias, [classes].
+    #[must_use]
+    pub const fn classifier(&self) -> [&'static str; 2] {
+        match self.name.family() {
+            Family::AllCnn => ["classifier.0.weight", "classifier.0.bias"],
+            Family::ResNet(_) => ["fc.weight", "fc.bias"],
+            Family::Vit => ["heads.head.weight", "heads.head.bias"],
+        }
+    }
+
+    /// Length of the embedding, which enters the classifier.
+    #[must_use]
+    pub fn embedding(&self) -> usize {
+        match self.name.family() {
+            Family::AllCnn => allcnn::filters(self).1,
+            Family::ResNet(depth) => resnet::embedding(self, depth),
+            Family::Vit => self.vit.dim as usize,
+        }
+    }
+
+    /// Names of the blocks whose activations can be looked at, from the image on.
+    #[must_use]
+    pub fn blocks(&self) -> Vec<String> {
+        match self.name.family() {
+            Family::AllCnn => (1..=8).map(|block| format!("conv{block}")).collect(),
+            Family::ResNet(_) => resnet::BLOCKS.map(str::to_owned).into(),
+            Family::Vit => (0..self.vit.layers).map(|layer| format!("encoder_layer_{layer}")).collect(),
+        }
+    }
+
+    /// How stored images of this size become the network's input.
+    ///
+    /// # Errors
+    /// When the network takes none of that size; the text says which it takes.
+    pub fn view(&self, height: usize, width: usize) -> Result<View, String> {
+        match self.name.family() {
+            Family::AllCnn if [(28, 28), (32, 32)].contains(&(height, width)) => Ok(View::AsStored),
+            Family::AllCnn => Err("AllCNN takes 28x28 and 32x32".to_owned()),
+            Family::ResNet(_) if height.min(width) >= resnet::SMALLEST => Ok(View::AsStored),
+            Family::ResNet(_) => Err(format!("{} takes {1}x{1} and larger", self.name.as_str(), resnet::SMALLEST)),
+            Family::Vit => Ok(self.vit.view()),
+        }
     }
 
     /// The entries of a model file's `__metadata__`.
     #[must_use]
     pub fn metadata(&self) -> BTreeMap<String, String> {
-        let Name::AllCnn = self.name;
-        [
-            ("architecture", "all_cnn".to_owned()),
+        let mut entries = vec![
+            ("architecture", self.name.as_str().to_owned()),
             ("channels", self.channels.to_string()),
             ("classes", self.classes.to_string()),
-            ("width", self.width.to_string()),
-        ]
-        .map(|(key, value)| (key.to_owned(), value))
-        .into()
+        ];
+        match self.name.family() {
+            Family::AllCnn | Family::ResNet(_) => entries.push(("width", self.width.to_string())),
+            Family::Vit => entries.extend(self.vit.entries()),
+        }
+        entries.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
     }
 
     /// Reads `__metadata__`.
@@ -201,16 +367,16 @@ impl Architecture {
     /// # Errors
     /// When an entry is missing or not understood; the text says which.
     pub fn from_metadata(metadata: &BTreeMap<String, String>) -> Result<Self, String> {
-        fn entry<T: std::str::FromStr>(metadata: &BTreeMap<String, String>, key: &str) -> Result<T, String> {
-            let text = metadata.get(key).ok_or_else(|| format!("its metadata has no `{key}`"))?;
-            text.parse().map_err(|_| format!("its metadata entry `{key}` is `{text}`"))
-        }
         let name: String = entry(metadata, "architecture")?;
-        if name != "all_cnn" {
-            return Err(format!("its architecture is `{name}`; `all_cnn` is the one known here"));
+        let name = Name::ALL.into_iter().find(|known| known.as_str() == name).ok_or_else(|| {
+            let known = Name::ALL.map(Name::as_str).join("`, `");
+            format!("its architecture is `{name}`; known are `{known}`")
+        })?;
+        let mut params = ModelParams { name, classes: entry(metadata, "classes")?, ..ModelParams::default() };
+        match name.family() {
+            Family::AllCnn | Family::ResNet(_) => params.width = entry(metadata, "width")?,
+            Family::Vit => params.vit = VitSize::from_metadata(metadata)?,
         }
-        let params =
-            ModelParams { name: Name::AllCnn, width: entry(metadata, "width")?, classes: entry(metadata, "classes")? };
         let mut problems = Vec::new();
         params.check(&mut problems);
         if let Some((field, problem)) = problems.first() {
@@ -218,58 +384,116 @@ impl Architecture {
         }
         Self::new(&params, entry(metadata, "channels")?).map_err(|e| e.to_string())
     }
+
+    /// What it is, for messages: `AllCNN with 3 channels, 96 and 192 filters and 10 classes`.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        let sizes = match self.name.family() {
+            Family::AllCnn => {
+                let (a, b) = allcnn::filters(self);
+                format!("{a} and {b} filters")
+            }
+            Family::ResNet(_) => format!("{} planes in layer1", resnet::planes(self)),
+            Family::Vit => self.vit.describe(),
+        };
+        let name = if self.name == Name::AllCnn { "AllCNN" } else { self.name.as_str() };
+        format!("{name} with {} channel(s), {sizes} and {} classes", self.channels, self.classes)
+    }
+}
+
+/// One entry of `__metadata__`.
+pub(super) fn entry<T: std::str::FromStr>(metadata: &BTreeMap<String, String>, key: &str) -> Result<T, String> {
+    let text = metadata.get(key).ok_or_else(|| format!("its metadata has no `{key}`"))?;
+    text.parse().map_err(|_| format!("its metadata entry `{key}` is `{text}`"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn all_cnn(width: f64, channels: u32) -> Architecture {
-        Architecture { name: Name::AllCnn, width, channels, classes: 10 }
+    fn architecture(name: Name, classes: u32) -> Architecture {
+        Architecture::new(&ModelParams { name, classes, ..ModelParams::default() }, 3).unwrap()
+    }
+
+    /// Weights that are trained, buffers not counted, as `sum(p.numel() for p in model.parameters())`.
+    fn parameters(architecture: &Architecture) -> usize {
+        let trained = architecture.tensors().into_iter().filter(|spec| spec.role.is_trained());
+        trained.map(|spec| spec.shape.iter().product::<usize>()).sum()
     }
 
     #[test]
-    fn tensor_names_and_shapes_are_those_of_the_published_state_dict() {
-        let tensors = all_cnn(1.0, 3).tensors();
-        let text: Vec<String> = tensors.iter().map(|t| format!("{} {:?}", t.name, t.shape)).collect();
-        let first = [
-            "conv1.0.weight [96, 3, 3, 3]",
-            "conv1.1.weight [96]",
-            "conv1.1.bias [96]",
-            "conv1.1.running_mean [96]",
-            "conv1.1.running_var [96]",
-            "conv1.1.num_batches_tracked []",
-        ];
-        assert_eq!(&text[..6], &first);
-        let convolutions: Vec<_> = text.iter().filter(|t| t.contains(".0.weight")).map(String::as_str).collect();
-        let expected = [
-            "conv1.0.weight [96, 3, 3, 3]",
-            "conv2.0.weight [96, 96, 3, 3]",
-            "conv3.0.weight [192, 96, 3, 3]",
-            "conv4.0.weight [192, 192, 3, 3]",
-            "conv5.0.weight [192, 192, 3, 3]",
-            "conv6.0.weight [192, 192, 3, 3]",
-            "conv7.0.weight [192, 192, 3, 3]",
-            "conv8.0.weight [192, 192, 1, 1]",
-            "classifier.0.weight [10, 192]",
-        ];
-        assert_eq!(convolutions, expected);
-        assert_eq!(text.last().map(String::as_str), Some("classifier.0.bias [10]"));
-        assert_eq!(text.len(), 8 * 6 + 2);
+    fn full_networks_have_as_many_parameters_as_torchvision_counts() {
+        assert_eq!(parameters(&architecture(Name::ResNet18, 10)), 11_173_962);
+        assert_eq!(parameters(&architecture(Name::ResNet34, 10)), 21_282_122);
+        assert_eq!(parameters(&architecture(Name::ResNet50, 10)), 23_520_842);
+        assert_eq!(parameters(&architecture(Name::VitB16, 1000)), 86_567_656);
     }
 
     #[test]
-    fn width_rounds_filters_down() {
-        assert_eq!(all_cnn(0.125, 1).filters(), (12, 24));
-        assert_eq!(all_cnn(0.07, 1).filters(), (6, 13));
+    fn a_name_in_params_is_that_of_the_model_file() {
+        for name in Name::ALL {
+            assert_eq!(serde_json::to_value(name).unwrap(), serde_json::json!(name.as_str()));
+            assert_eq!(architecture(name, 10).metadata()["architecture"], name.as_str());
+        }
     }
 
     #[test]
     fn metadata_survives_a_round_trip_and_a_damaged_entry_is_named() {
-        let architecture = all_cnn(0.125, 1);
-        let mut metadata = architecture.metadata();
-        assert_eq!(Architecture::from_metadata(&metadata), Ok(architecture));
-        metadata.insert("width".to_owned(), "wide".to_owned());
-        assert_eq!(Architecture::from_metadata(&metadata), Err("its metadata entry `width` is `wide`".to_owned()));
+        for name in Name::ALL {
+            let whole = architecture(name, 7);
+            let mut metadata = whole.metadata();
+            assert_eq!(Architecture::from_metadata(&metadata), Ok(whole));
+            metadata.insert("classes".to_owned(), "many".to_owned());
+            assert_eq!(
+                Architecture::from_metadata(&metadata),
+                Err("its metadata entry `classes` is `many`".to_owned())
+            );
+        }
+        let params = ModelParams { width: 0.125, ..ModelParams::default() };
+        let narrow = Architecture::new(&params, 1).unwrap();
+        let mut metadata = narrow.metadata();
+        assert_eq!(Architecture::from_metadata(&metadata), Ok(narrow));
+        metadata.insert("architecture".to_owned(), "vgg".to_owned());
+        let problem = Architecture::from_metadata(&metadata).unwrap_err();
+        let known = "`all_cnn`, `resnet18`, `resnet34`, `resnet50`, `vit_b_16`";
+        assert_eq!(problem, format!("its architecture is `vgg`; known are {known}"));
+    }
+
+    #[test]
+    fn the_classifier_ends_every_state_dict_and_takes_the_embedding() {
+        for name in Name::ALL {
+            let architecture = architecture(name, 7);
+            let tensors = architecture.tensors();
+            let [weight, bias] = &tensors[tensors.len() - 2..] else { panic!("two tensors") };
+            assert_eq!([weight.name.as_str(), &bias.name], architecture.classifier());
+            assert_eq!(weight.shape, [7, architecture.embedding()]);
+            assert_eq!(bias.shape, [7]);
+        }
+    }
+
+    #[test]
+    fn sizes_that_the_network_does_not_have_are_refused() {
+        let problems = |params: serde_json::Value| -> Vec<&str> {
+            let params: ModelParams = serde_json::from_value(params).unwrap();
+            let mut problems = Vec::new();
+            params.check(&mut problems);
+            problems.into_iter().map(|(field, _)| field).collect()
+        };
+        let empty: [&str; 0] = [];
+        assert_eq!(problems(serde_json::json!({"name": "resnet50", "width": 0.015_625})), empty);
+        assert_eq!(problems(serde_json::json!({"name": "resnet50", "width": 0.015})), ["model.width"]);
+        assert_eq!(problems(serde_json::json!({"name": "vit_b_16", "width": 0.5})), ["model.width"]);
+        assert_eq!(problems(serde_json::json!({"name": "resnet18", "vit": {"dim": 24}})), ["model.vit"]);
+        assert_eq!(problems(serde_json::json!({"name": "resnet18", "vit": {}})), empty);
+    }
+
+    #[test]
+    fn each_network_says_which_images_it_takes() {
+        let view = |name, height, width| architecture(name, 10).view(height, width);
+        assert_eq!(view(Name::AllCnn, 28, 28), Ok(View::AsStored));
+        assert_eq!(view(Name::AllCnn, 30, 30), Err("AllCNN takes 28x28 and 32x32".to_owned()));
+        assert_eq!(view(Name::ResNet18, 64, 48), Ok(View::AsStored));
+        assert_eq!(view(Name::ResNet18, 64, 7), Err("resnet18 takes 8x8 and larger".to_owned()));
+        assert_eq!(view(Name::VitB16, 32, 32), Ok(View::Resized { shorter: 256, crop: 224 }));
     }
 }

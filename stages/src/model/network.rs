@@ -1,24 +1,19 @@
-//! AllCNN on libtorch: weights on a device, and a forward pass that says explicitly which statistics BatchNorm uses.
+//! A network on libtorch: weights on a device, and a forward pass that says explicitly which statistics BatchNorm uses.
 //!
-//! Knows no loss and no optimizer. Images enter as pixels in [0, 1]; normalisation is the first thing the network does,
-//! so that an attack in pixel space needs nothing special.
+//! Knows no loss and no optimizer. Pixels in [0, 1] of the network's own size enter it; normalisation is the first thing
+//! that it does, so that an attack in pixel space needs nothing special. What lies before the classifier is a
+//! body, one file each: [`super::allcnn`], [`super::resnet`], [`super::vit`].
 
-use std::cell::Cell;
-
-use safetensors::tensor::Dtype;
 use tch::{Device, Kind, Tensor, no_grad};
 
-use super::architecture::Architecture;
-use super::precision;
-use super::state::{RawTensor, StateDict};
+use super::architecture::{Architecture, Family};
+use super::layers::{Body, Linear, Pass, Weights};
+use super::state::StateDict;
+use super::{allcnn, resnet, vit};
 use crate::stage::StageError;
 use crate::train::params::{BatchNorm, Normalise, Precision};
 
-/// PyTorch's defaults for BatchNorm.
-const BATCH_NORM_MOMENTUM: f64 = 0.1;
-const BATCH_NORM_EPSILON: f64 = 1e-5;
-
-/// What a forward pass does in BatchNorm.
+/// What a forward pass does in BatchNorm; a network without it computes the same in both.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
     /// Normalises by the batch; the running statistics move by one update.
@@ -39,9 +34,9 @@ impl From<BatchNorm> for Mode {
 /// The weights that a phase trains.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {
-    /// Convolutions and BatchNorm.
+    /// Everything before the classifier, scales and shifts of normalisations included.
     Extractor,
-    /// The linear layer.
+    /// The last linear layer.
     Classifier,
     /// Everything.
     All,
@@ -53,57 +48,10 @@ pub struct Network {
     precision: Precision,
     device: Device,
     normalise: Option<Normalise>,
-    blocks: Vec<Block>,
-    weight: Tensor,
-    bias: Tensor,
-}
-
-/// A convolution and its BatchNorm.
-struct Block {
-    filters: Tensor,
-    scale: Tensor,
-    shift: Tensor,
-    running_mean: Tensor,
-    running_variance: Tensor,
-    /// Counts forward passes in train mode, as PyTorch's `num_batches_tracked`.
-    batches_tracked: Cell<i64>,
-    stride: i64,
-    padding: i64,
-}
-
-impl Block {
-    fn forward(&self, x: &Tensor, mode: Mode, precision: Precision) -> Tensor {
-        let operand = |t: &Tensor| precision::convolution_operand(precision, t);
-        let (stride, padding) = ([self.stride; 2], [self.padding; 2]);
-        let x = operand(x).conv2d(&operand(&self.filters), None::<&Tensor>, stride, padding, [1, 1], 1);
-        if mode == Mode::Train {
-            self.batches_tracked.set(self.batches_tracked.get() + 1);
-        }
-        x.batch_norm(
-            Some(&self.scale),
-            Some(&self.shift),
-            Some(&self.running_mean),
-            Some(&self.running_variance),
-            mode == Mode::Train,
-            BATCH_NORM_MOMENTUM,
-            BATCH_NORM_EPSILON,
-            true,
-        )
-        .relu()
-    }
-
-    fn map(&self, f: impl Fn(&Tensor) -> Tensor) -> Self {
-        Self {
-            filters: f(&self.filters),
-            scale: f(&self.scale),
-            shift: f(&self.shift),
-            running_mean: f(&self.running_mean),
-            running_variance: f(&self.running_variance),
-            batches_tracked: self.batches_tracked.clone(),
-            stride: self.stride,
-            padding: self.padding,
-        }
-    }
+    weights: Weights,
+    /// Shares its tensors with `weights`, as does the classifier.
+    body: Box<dyn Body>,
+    classifier: Linear,
 }
 
 impl Network {
@@ -131,38 +79,25 @@ impl Network {
                 "`normalise` is for {given} channel(s), and the network takes {channels}"
             )));
         }
-        let kind = kind_of(precision);
-        let tensor = |name: String| -> Result<Tensor, StageError> {
-            let raw = state.tensors.get(&name).ok_or_else(|| bad(format!("`{name}` is missing")))?;
-            let shape: Vec<i64> = raw.shape.iter().map(|&n| n as i64).collect();
-            let stored = if raw.dtype == Dtype::F64 { Kind::Double } else { Kind::Float };
-            let tensor = Tensor::f_from_data_size(&raw.bytes, &shape, stored).map_err(|e| bad(e.to_string()))?;
-            Ok(tensor.to_kind(kind).to_device(device))
+        let weights = Weights::read(architecture.tensors(), state, kind_of(precision), device).map_err(bad)?;
+        Ok(Self::assemble(architecture, precision, device, normalise.cloned(), weights))
+    }
+
+    fn assemble(
+        architecture: Architecture,
+        precision: Precision,
+        device: Device,
+        normalise: Option<Normalise>,
+        weights: Weights,
+    ) -> Self {
+        let body: Box<dyn Body> = match architecture.name.family() {
+            Family::AllCnn => Box::new(allcnn::AllCnn::new(&architecture, &weights)),
+            Family::ResNet(depth) => Box::new(resnet::ResNet::new(&architecture, depth, &weights)),
+            Family::Vit => Box::new(vit::Vit::new(&architecture, &weights)),
         };
-        let blocks = architecture.convolutions().into_iter().enumerate().map(|(i, conv)| {
-            let tensor = |rest: &str| tensor(format!("conv{}.{rest}", i + 1));
-            let tracked = &state.tensors[&format!("conv{}.1.num_batches_tracked", i + 1)].bytes;
-            let tracked = tracked.first_chunk::<8>().ok_or_else(|| bad("`num_batches_tracked` is empty".to_owned()))?;
-            Ok(Block {
-                filters: tensor("0.weight")?,
-                scale: tensor("1.weight")?,
-                shift: tensor("1.bias")?,
-                running_mean: tensor("1.running_mean")?,
-                running_variance: tensor("1.running_var")?,
-                batches_tracked: Cell::new(i64::from_le_bytes(*tracked)),
-                stride: conv.stride as i64,
-                padding: (conv.kernel as i64 - 1) / 2,
-            })
-        });
-        Ok(Self {
-            blocks: blocks.collect::<Result<_, StageError>>()?,
-            weight: tensor("classifier.0.weight".to_owned())?,
-            bias: tensor("classifier.0.bias".to_owned())?,
-            architecture,
-            precision,
-            device,
-            normalise: normalise.cloned(),
-        })
+        let [weight, bias] = architecture.classifier().map(|name| weights.get(name));
+        let classifier = Linear::of(weight, bias);
+        Self { architecture, precision, device, normalise, weights, body, classifier }
     }
 
     /// The weights as they are now; float64 networks give F64 tensors, all others F32.
@@ -170,45 +105,39 @@ impl Network {
     /// # Errors
     /// When the device cannot be read.
     pub fn to_state(&self) -> Result<StateDict, StageError> {
-        let mut state = StateDict { metadata: self.architecture.metadata(), ..StateDict::default() };
-        let mut put = |name: String, tensor: &Tensor| -> Result<(), StageError> {
-            state.tensors.insert(name, raw(tensor)?);
-            Ok(())
-        };
-        for (i, block) in self.blocks.iter().enumerate() {
-            let name = |rest: &str| format!("conv{}.{rest}", i + 1);
-            put(name("0.weight"), &block.filters)?;
-            put(name("1.weight"), &block.scale)?;
-            put(name("1.bias"), &block.shift)?;
-            put(name("1.running_mean"), &block.running_mean)?;
-            put(name("1.running_var"), &block.running_variance)?;
-            put(name("1.num_batches_tracked"), &Tensor::from(block.batches_tracked.get()))?;
-        }
-        put("classifier.0.weight".to_owned(), &self.weight)?;
-        put("classifier.0.bias".to_owned(), &self.bias)?;
-        Ok(state)
+        Ok(StateDict { tensors: self.weights.to_raw()?, metadata: self.architecture.metadata() })
     }
 
-    /// The embedding e(x), [n, filters], of pixels x in [0, 1], [n, channels, height, width].
+    /// The embedding e(x), [n, d], of pixels x in [0, 1], [n, channels, height, width]: what enters the classifier.
     pub fn embed(&self, pixels: &Tensor, mode: Mode) -> Tensor {
-        let mut x = self.normalised(pixels);
-        for block in &self.blocks {
-            x = block.forward(&x, mode, self.precision);
-        }
-        // The map is 7x7 for images of 28x28 and 8x8 for 32x32: PyTorch's AvgPool2d(7) or (8) is global.
-        let (height, width) = (x.size()[2], x.size()[3]);
-        x.avg_pool2d([height, width], [1, 1], [0, 0], false, true, None::<i64>).flatten(1, 3)
+        self.body.embed(self.normalised(pixels), self.pass(mode), &mut |_| {})
     }
 
     /// The logits c(e), [n, classes], of embeddings.
     pub fn classify(&self, embeddings: &Tensor) -> Tensor {
-        let operand = |t: &Tensor| precision::product_operand(self.precision, t);
-        operand(embeddings).linear(&operand(&self.weight), Some(&self.bias))
+        // The classifier has no BatchNorm: the mode does not matter.
+        self.classifier.forward(embeddings, self.pass(Mode::Eval))
     }
 
     /// The logits of pixels.
     pub fn forward(&self, pixels: &Tensor, mode: Mode) -> Tensor {
         self.classify(&self.embed(pixels, mode))
+    }
+
+    /// The output of each block for pixels, with its name, from the image on: for AllCNN `conv1` to `conv8` and for
+    /// ResNet `stem`, `layer1` to `layer4` (all after ReLU), [n, channels, height, width]; for the transformer each
+    /// layer of the encoder, [n, tokens, dim].
+    #[must_use]
+    pub fn features(&self, pixels: &Tensor, mode: Mode) -> Vec<(String, Tensor)> {
+        let mut names = self.architecture.blocks().into_iter();
+        let mut features = Vec::new();
+        let mut keep = |x: &Tensor| features.extend(names.next().map(|name| (name, x.shallow_clone())));
+        drop(self.body.embed(self.normalised(pixels), self.pass(mode), &mut keep));
+        features
+    }
+
+    fn pass(&self, mode: Mode) -> Pass {
+        Pass { mode, precision: self.precision }
     }
 
     fn normalised(&self, pixels: &Tensor) -> Tensor {
@@ -222,14 +151,15 @@ impl Network {
     /// Makes `part` trainable and everything else not, and gives the trainable tensors (in PyTorch's order).
     #[must_use]
     pub fn train_only(&self, part: Part) -> Vec<Tensor> {
-        let extractor = self.blocks.iter().flat_map(|b| [&b.filters, &b.scale, &b.shift]);
-        let extractor: Vec<Tensor> = extractor.map(|t| t.set_requires_grad(part != Part::Classifier)).collect();
-        let classifier = [&self.weight, &self.bias].map(|t| t.set_requires_grad(part != Part::Extractor));
-        match part {
-            Part::Extractor => extractor,
-            Part::Classifier => classifier.into(),
-            Part::All => extractor.into_iter().chain(classifier).collect(),
-        }
+        let classifier = self.architecture.classifier();
+        let chosen = |name: &str| match part {
+            Part::All => true,
+            Part::Classifier => classifier.contains(&name),
+            Part::Extractor => !classifier.contains(&name),
+        };
+        let trained =
+            self.weights.trained().map(|(name, tensor)| (tensor.set_requires_grad(chosen(name)), chosen(name)));
+        trained.filter_map(|(tensor, chosen)| chosen.then_some(tensor)).collect()
     }
 
     /// A copy of its own that is never trained: the original that unlearning looks back to.
@@ -246,15 +176,8 @@ impl Network {
     }
 
     fn map(&self, precision: Precision, f: impl Fn(&Tensor) -> Tensor) -> Self {
-        no_grad(|| Self {
-            architecture: self.architecture.clone(),
-            precision,
-            device: self.device,
-            normalise: self.normalise.clone(),
-            blocks: self.blocks.iter().map(|block| block.map(&f)).collect(),
-            weight: f(&self.weight),
-            bias: f(&self.bias),
-        })
+        let weights = no_grad(|| self.weights.map(f));
+        Self::assemble(self.architecture.clone(), precision, self.device, self.normalise.clone(), weights)
     }
 
     /// What it consists of.
@@ -280,32 +203,36 @@ fn kind_of(precision: Precision) -> Kind {
     if precision == Precision::F64 { Kind::Double } else { Kind::Float }
 }
 
-fn raw(tensor: &Tensor) -> Result<RawTensor, StageError> {
-    let failed = |e: tch::TchError| StageError::failed(format!("reading a tensor from its device: {e}"));
-    let tensor = tensor.detach().f_to_device(Device::Cpu).map_err(failed)?.contiguous();
-    let (dtype, size) = match tensor.kind() {
-        Kind::Double => (Dtype::F64, 8),
-        Kind::Int64 => (Dtype::I64, 8),
-        Kind::Float => (Dtype::F32, 4),
-        other => return Err(StageError::failed(format!("a weight of type {other:?} has no place in a model file"))),
-    };
-    let count = tensor.numel();
-    let mut bytes = vec![0; count * size];
-    tensor.f_copy_data_u8(&mut bytes, count).map_err(failed)?;
-    Ok(RawTensor { dtype, shape: tensor.size().iter().map(|&n| n as usize).collect(), bytes })
-}
-
 #[cfg(test)]
 mod tests {
+    use rand::Rng;
+    use safetensors::tensor::Dtype;
+    use serde_json::json;
+
     use super::*;
     use crate::model::architecture::ModelParams;
     use crate::model::init;
     use crate::rng;
-    use rand::Rng;
 
-    fn network(precision: Precision) -> Network {
-        let params = ModelParams { width: 0.125, ..ModelParams::default() };
-        let state = init::draw(&Architecture::new(&params, 1).unwrap(), Dtype::F64, 7, "");
+    /// A small network of each family, for images of 28x28 with one channel.
+    fn small() -> [ModelParams; 4] {
+        [
+            json!({"name": "all_cnn", "width": 0.125}),
+            json!({"name": "resnet18", "width": 0.0625}),
+            json!({"name": "resnet50", "width": 0.0625}),
+            json!({"name": "vit_b_16", "vit": {
+                "image_size": 28, "patch": 7, "layers": 2, "heads": 3, "dim": 12, "mlp": 24, "crop_fraction": 1.0}}),
+        ]
+        .map(|params| serde_json::from_value(params).unwrap())
+    }
+
+    fn network(params: &ModelParams, precision: Precision) -> Network {
+        let architecture = Architecture::new(params, 1).unwrap();
+        let mut state = init::draw(&architecture, Dtype::F64, 7, "");
+        // A new transformer's classifier is all zero, and so are its logits.
+        for spec in architecture.new_classifier() {
+            state.tensors.insert(spec.name.clone(), init::draw_tensor(&spec, Dtype::F64, 7, ""));
+        }
         Network::from_state("test", &state, precision, None, Device::Cpu).unwrap()
     }
 
@@ -317,45 +244,93 @@ mod tests {
 
     /// Largest difference of logits from those in float64, relative to the largest logit; batch statistics keep the
     /// fresh network's values away from zero.
-    fn error(network: &Network) -> f64 {
-        let exact = super::tests::network(Precision::F64).forward(&pixels(Kind::Double), Mode::Train);
+    fn error(params: &ModelParams, network: &Network) -> f64 {
+        let exact = super::tests::network(params, Precision::F64).forward(&pixels(Kind::Double), Mode::Train);
         let logits = network.forward(&pixels(network.kind()), Mode::Train).to_kind(Kind::Double);
         ((logits - &exact).abs().max() / exact.abs().max()).double_value(&[])
     }
 
     #[test]
     fn rounding_costs_what_its_bits_say_and_evaluation_is_without() {
-        let (f32, tf32, bf16) =
-            (error(&network(Precision::F32)), error(&network(Precision::Tf32)), error(&network(Precision::Bf16)));
-        assert!(
-            f32 < 1e-5 && 1e-5 < tf32 && tf32 < 1e-2 && 2.0 * tf32 < bf16 && bf16 < 0.1,
-            "{f32:e} {tf32:e} {bf16:e}"
-        );
-        assert!(error(&network(Precision::Bf16).exact()) < 1e-5);
+        for params in small() {
+            let [f32, tf32, bf16] = [Precision::F32, Precision::Tf32, Precision::Bf16]
+                .map(|precision| error(&params, &network(&params, precision)));
+            let said = format!("{}: {f32:e} {tf32:e} {bf16:e}", params.name.as_str());
+            assert!(f32 < 1e-5 && 1e-5 < tf32 && tf32 < 2e-2 && 2.0 * tf32 < bf16 && bf16 < 0.2, "{said}");
+            assert!(error(&params, &network(&params, Precision::Bf16).exact()) < 1e-5);
+        }
     }
 
     #[test]
     fn a_frozen_copy_stays_while_an_exact_view_follows() {
-        let network = network(Precision::F32);
-        let (frozen, exact) = (network.frozen_copy(), network.exact());
-        let before = frozen.to_state().unwrap();
-        let _ = network.forward(&pixels(Kind::Float), Mode::Train);
-        let _ = no_grad(|| network.bias.shallow_clone().g_add_scalar_(1.0));
-        assert_eq!(frozen.to_state().unwrap(), before);
-        let (seen, now) = (exact.to_state().unwrap(), network.to_state().unwrap());
-        for name in ["classifier.0.bias", "conv1.1.running_mean"] {
-            assert_eq!(seen.tensors[name], now.tensors[name]);
-            assert_ne!(before.tensors[name], now.tensors[name]);
+        for params in small() {
+            let network = network(&params, Precision::F32);
+            let (frozen, exact) = (network.frozen_copy(), network.exact());
+            let before = frozen.to_state().unwrap();
+            let _ = network.forward(&pixels(Kind::Float), Mode::Train);
+            for mut tensor in network.train_only(Part::All) {
+                let _ = no_grad(|| tensor.g_add_scalar_(0.01));
+            }
+            assert_eq!(frozen.to_state().unwrap(), before);
+            let (seen, now) = (exact.to_state().unwrap(), network.to_state().unwrap());
+            assert_eq!(seen, now);
+            for (name, tensor) in &now.tensors {
+                assert_ne!(&before.tensors[name], tensor, "{name}");
+            }
+            let logits = |network: &Network| network.forward(&pixels(Kind::Float), Mode::Eval);
+            assert!(logits(&network).allclose(&logits(&exact), 1e-6, 1e-6, false));
+            assert!(!logits(&network).allclose(&logits(&frozen), 1e-2, 1e-2, false));
         }
     }
 
     #[test]
     fn only_the_part_that_is_to_be_trained_can_be() {
-        let network = network(Precision::F32);
-        for (part, count) in [(Part::Extractor, 24), (Part::Classifier, 2), (Part::All, 26)] {
-            assert_eq!(network.train_only(part).len(), count);
-            assert_eq!(network.weight.requires_grad(), part != Part::Extractor);
-            assert_eq!(network.blocks[0].scale.requires_grad(), part != Part::Classifier);
+        for (params, all) in small().iter().zip([26, 62, 161, 4 + 2 * 12 + 4]) {
+            let network = network(params, Precision::F32);
+            for (part, count) in [(Part::Extractor, all - 2), (Part::Classifier, 2), (Part::All, all)] {
+                assert_eq!(network.train_only(part).len(), count);
+                // The tensors that the layers compute with, not only those of the list.
+                assert_eq!(network.embed(&pixels(Kind::Float), Mode::Eval).requires_grad(), part != Part::Classifier);
+                let embeddings = Tensor::zeros([1, network.architecture.embedding() as i64], tch::kind::FLOAT_CPU);
+                assert_eq!(network.classify(&embeddings).requires_grad(), part != Part::Extractor);
+            }
+        }
+    }
+
+    #[test]
+    fn features_are_the_blocks_in_order_and_the_last_leads_to_the_embedding() {
+        for params in small() {
+            let network = network(&params, Precision::F64);
+            let features = network.features(&pixels(Kind::Double), Mode::Eval);
+            let names: Vec<&str> = features.iter().map(|(name, _)| name.as_str()).collect();
+            assert_eq!(names, network.architecture.blocks());
+            let last = &features.last().expect("at least one block").1;
+            let embeddings = network.embed(&pixels(Kind::Double), Mode::Eval);
+            let expected = match network.architecture.name.family() {
+                Family::Vit => last.select(1, 0).layer_norm([12], None::<&Tensor>, None::<&Tensor>, 1e-6, true),
+                _ => last.mean_dim([2_i64, 3].as_slice(), false, Kind::Double),
+            };
+            assert!(embeddings.allclose(&expected, 1e-12, 1e-12, false), "{}", params.name.as_str());
+            assert_eq!(features[0].1.size()[0], 8);
+        }
+    }
+
+    #[test]
+    fn only_train_mode_moves_statistics_and_each_pass_counts_once() {
+        for params in small() {
+            let network = network(&params, Precision::F64);
+            let before = network.to_state().unwrap();
+            let _ = network.features(&pixels(Kind::Double), Mode::Eval);
+            assert_eq!(network.to_state().unwrap(), before);
+            let _ = network.forward(&pixels(Kind::Double), Mode::Train);
+            let now = network.to_state().unwrap();
+            for spec in network.architecture.tensors() {
+                let changed = now.tensors[&spec.name] != before.tensors[&spec.name];
+                assert_eq!(changed, !spec.role.is_trained(), "{}", spec.name);
+                if spec.role == crate::model::architecture::Role::BatchesTracked {
+                    assert_eq!(now.tensors[&spec.name].bytes, 1_i64.to_le_bytes());
+                }
+            }
         }
     }
 }

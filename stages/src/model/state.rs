@@ -20,6 +20,20 @@ pub struct RawTensor {
     pub bytes: Vec<u8>,
 }
 
+impl RawTensor {
+    /// The values in float64; none when the type is neither F32, F64 nor I64.
+    #[must_use]
+    pub fn values(&self) -> Option<Vec<f64>> {
+        let values = match self.dtype {
+            Dtype::F32 => self.bytes.as_chunks().0.iter().map(|b| f64::from(f32::from_le_bytes(*b))).collect(),
+            Dtype::F64 => self.bytes.as_chunks().0.iter().map(|b| f64::from_le_bytes(*b)).collect(),
+            Dtype::I64 => self.bytes.as_chunks().0.iter().map(|b| i64::from_le_bytes(*b) as f64).collect(),
+            _ => return None,
+        };
+        Some(values)
+    }
+}
+
 /// Named tensors and the file's `__metadata__`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct StateDict {
@@ -76,6 +90,17 @@ impl StateDict {
         let mut header = [b"{\"__metadata__\":", metadata.as_bytes(), comma, tensors].concat();
         header.resize(header.len().next_multiple_of(8), b' ');
         Ok([&(header.len() as u64).to_le_bytes(), header.as_slice(), data].concat())
+    }
+
+    /// The first tensor, by name, with a value that is NaN or infinite.
+    #[must_use]
+    pub fn not_finite(&self) -> Option<&str> {
+        let broken = |raw: &RawTensor| match raw.dtype {
+            Dtype::F32 => !raw.bytes.as_chunks().0.iter().all(|b| f32::from_le_bytes(*b).is_finite()),
+            Dtype::F64 => !raw.bytes.as_chunks().0.iter().all(|b| f64::from_le_bytes(*b).is_finite()),
+            _ => false,
+        };
+        self.tensors.iter().find(|(_, raw)| broken(raw)).map(|(name, _)| name.as_str())
     }
 
     /// Everything that keeps this from being a state dict of `architecture`: missing, extra and misshaped tensors.
@@ -155,6 +180,24 @@ mod tests {
             "`head.weight` (shape [1]) is not part of it",
         ];
         assert_eq!(state.problems(&architecture), expected);
+    }
+
+    #[test]
+    fn a_value_that_is_no_finite_number_is_found() {
+        let (_, mut state) = model();
+        assert_eq!(state.not_finite(), None);
+        for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            let bytes = &mut state.tensors.get_mut("conv2.0.weight").unwrap().bytes;
+            let end = bytes.len() - 4;
+            bytes[end..].copy_from_slice(&bad.to_le_bytes());
+            assert_eq!(state.not_finite(), Some("conv2.0.weight"));
+        }
+        let double = [1.0, f64::MAX, -f64::INFINITY].iter().flat_map(|v| v.to_le_bytes()).collect();
+        let double = RawTensor { dtype: Dtype::F64, shape: vec![3], bytes: double };
+        assert_eq!(
+            StateDict { tensors: [("w".to_owned(), double)].into(), ..StateDict::default() }.not_finite(),
+            Some("w")
+        );
     }
 
     #[test]

@@ -3,75 +3,49 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::document::{Document, Entry, Grid, Part};
-use super::slices::{Axes, Run, Slice, describe, slices};
-use super::{
-    Labels, averaged, check_axes, check_part, class, count, gather, header, method, missing_notes, present, raw, seed,
-    symbol, write_outputs,
-};
+use super::comparison::{Against, Comparer};
+use super::document::Part;
+use super::grids::{Grids, Section, count};
+use super::layout::Layout;
+use super::measured::gather;
+use super::metrics::{self, Metric};
+use super::slices::{describe, sections};
+use super::{FACTS, capital};
 use crate::io::StageIo;
 use crate::stage::{OutputPort, Port, Stage, StageError};
 
-/// A table of `A_f`, `A_r` and `A_o` in percent. Classes are averaged unweighted within a trial, then trials; with two
-/// trials or more, ± is half the width of Student's t 95 % interval over the trials. A trial that lacks a run is left
-/// out of its column's mean, which says so.
+/// A table of accuracies in percent. Classes are averaged unweighted within a trial, then trials; with two trials or more,
+/// ± is half the width of Student's t 95 % interval over the trials. A trial that lacks a run is left out of its column's
+/// mean, which says so.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Params {
     /// The heading.
     pub title: String,
-    /// The matrix axis with one column for each value.
-    pub columns: String,
-    /// Columns that come first, in this order; the others follow in order of appearance.
-    pub order: Vec<String>,
-    /// Printed names, by value on the axis of the columns.
-    pub labels: Labels,
-    /// Axes averaged over within a trial.
-    pub average: Vec<String>,
-    /// The axis of the trials.
-    pub trials: String,
+    /// Which axis of the matrix plays which part.
+    pub layout: Layout,
+    /// What is shown, in this order.
+    pub metrics: Vec<Metric>,
+    /// Show the standard deviation over trials below each mean.
+    pub deviation: bool,
+    /// Show `A_f` of each class apart too.
+    pub per_class: bool,
+    /// The paper's figures to show beside ours.
+    pub published: Option<Against>,
 }
 
 impl Default for Params {
     fn default() -> Self {
         Self {
             title: "Accuracy after unlearning".to_owned(),
-            columns: method(),
-            order: Vec::new(),
-            labels: Labels::new(),
-            average: class(),
-            trials: seed(),
+            layout: Layout::default(),
+            metrics: vec![Metric::Forget, Metric::Retain, Metric::Overall],
+            deviation: false,
+            per_class: true,
+            published: None,
         }
     }
 }
-
-/// `metrics.json` of `evaluate`, as far as this table reads it; parts of one, `null` where nothing was evaluated.
-#[derive(Debug, Deserialize)]
-struct Metrics {
-    #[serde(deserialize_with = "present")]
-    forget: Option<f64>,
-    #[serde(deserialize_with = "present")]
-    retain: Option<f64>,
-    #[serde(deserialize_with = "present")]
-    overall: Option<f64>,
-    #[serde(default)]
-    per_class: Vec<Option<f64>>,
-}
-
-impl Metrics {
-    fn check(&self) -> Result<(), String> {
-        for (name, value) in [("forget", self.forget), ("retain", self.retain), ("overall", self.overall)] {
-            check_part(name, value)?;
-        }
-        self.per_class.iter().try_for_each(|value| check_part("per_class", *value))
-    }
-}
-
-/// A metric: its symbol for text and LaTeX, and how to read it.
-type Metric = (&'static str, &'static str, fn(&Metrics) -> Option<f64>);
-
-const METRICS: [Metric; 3] =
-    [("A_f", "$A_f$", |m| m.forget), ("A_r", "$A_r$", |m| m.retain), ("A_o", "$A_o$", |m| m.overall)];
 
 /// See the file.
 pub struct Accuracy;
@@ -79,117 +53,78 @@ pub struct Accuracy;
 impl Stage for Accuracy {
     type Params = Params;
     const NAME: &'static str = "tables/accuracy";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const SUMMARY: &'static str = "a table of accuracies with a column for every method";
     const INPUTS: &'static [Port] =
-        &[Port::gather("results", "metrics of `evaluate` for every method, class and seed")];
+        &[Port::gather("results", "metrics of `evaluate` for every method, class and seed"), FACTS];
     const OUTPUTS: &'static [OutputPort] = super::OUTPUTS;
 
     fn check(params: &Params) -> Vec<(&'static str, String)> {
-        check_axes(&params.columns, &params.average, &params.trials)
+        let mut problems = Vec::new();
+        params.layout.check(&mut problems);
+        metrics::check(&params.metrics, &mut problems);
+        if let Some(against) = &params.published {
+            against.check(&mut problems);
+        }
+        problems
     }
 
     fn run(params: Params, io: &mut StageIo) -> Result<(), StageError> {
-        let runs = gather(io, "results", Metrics::check)?;
-        let axes =
-            Axes { columns: &params.columns, average: &params.average, trials: &params.trials, order: &params.order };
+        let runs = gather(io, "results")?;
+        let grids = Grids {
+            layout: &params.layout,
+            metrics: &params.metrics,
+            epochs: &[0],
+            names_epochs: false,
+            deviation: params.deviation,
+            comparer: Comparer::new(params.published.as_ref(), io)?,
+        };
         let mut parts = Vec::new();
-        for slice in slices(&axes, &runs)? {
-            if !slice.fixed.is_empty() {
-                parts.push(Part::Heading(describe(&slice.fixed)));
+        for section in sections(&params.layout.axes(), &runs)? {
+            if !section.fixed.is_empty() {
+                parts.push(Part::Heading(describe(&section.fixed)));
             }
-            slice_parts(&params, &slice, &mut parts);
+            section_parts(&params, &grids, &section, &mut parts);
         }
-        let document = Document { title: params.title.clone(), parts };
-        write_outputs(io, &document, &csv(&runs)?)
+        super::write(io, &params.title, parts, runs)
     }
 }
 
-fn slice_parts(params: &Params, slice: &Slice<Metrics>, parts: &mut Vec<Part>) {
-    parts.push(Part::Note(explanation(params, slice)));
-    let mut rows: Vec<Vec<Entry>> = Vec::new();
-    for (plain, latex, metric) in METRICS {
-        let values = (0..slice.columns.len())
-            .map(|column| Entry::percent(slice.over_trials(|trial| slice.in_trial(column, trial, metric)).mean));
-        rows.push(std::iter::once(symbol(plain, latex)).chain(values).collect());
+fn section_parts(params: &Params, grids: &Grids, section: &Section, parts: &mut Vec<Part>) {
+    parts.push(Part::Note(explanation(params, grids, section)));
+    let means = grids.means(section, String::new(), true);
+    let published = grids.published_notes(section, &means);
+    parts.push(Part::Grid(means));
+    if params.per_class && section.slices.iter().any(|slice| slice.members.len() > 1) {
+        parts.push(Part::Grid(grids.members(section)));
     }
-    rows.push(trial_counts(slice));
-    parts.push(Part::Grid(Grid { caption: String::new(), header: header(&["%"], slice, &params.labels), rows }));
-    if slice.members.len() > 1 {
-        parts.push(Part::Grid(by_member(params, slice)));
-    }
-    parts.extend(missing_notes(slice, &params.labels, |column| {
-        METRICS.iter().map(|(name, _, metric)| ((*name).to_owned(), slice.without_value(column, metric))).collect()
-    }));
+    parts.extend(grids.missing_notes(section));
+    parts.extend(published);
 }
 
-/// How many trials each column's means rest on.
-fn trial_counts(slice: &Slice<Metrics>) -> Vec<Entry> {
-    let all = slice.trials.len();
-    let counts = (0..slice.columns.len()).map(|column| {
-        let complete = (0..all)
-            .filter(|&trial| (0..slice.members.len()).all(|member| slice.run(column, trial, member).is_some()))
-            .count();
-        Entry::text(if complete == all { all.to_string() } else { format!("{complete} of {all}") })
-    });
-    std::iter::once(symbol("n", "$n$")).chain(counts).collect()
-}
-
-fn explanation(params: &Params, slice: &Slice<Metrics>) -> String {
-    let mut text = "Accuracy on the test set in percent: A_f of the forgotten class, A_r of the remaining classes, \
-                    A_o of all."
-        .to_owned();
-    let mean = averaged(slice, &params.average);
-    let trials = &slice.trials;
-    let over_trials = if trials.len() > 1 {
-        format!(
-            "then over {} ({}); ± is half the width of Student's t 95 % interval over the n {}s",
-            params.trials,
-            trials.join(", "),
-            params.trials
-        )
-    } else if trials.first().is_some_and(|trial| !trial.is_empty()) {
-        format!("{} {}, {}: no interval", params.trials, trials[0], count(1, "trial"))
-    } else {
-        String::new()
+fn explanation(params: &Params, grids: &Grids, section: &Section) -> String {
+    let mut text = format!("Accuracy on the test set in percent: {}.", metrics::described(&params.metrics));
+    let axis = &params.layout.trials;
+    let trials: Vec<&Vec<String>> = section.slices.iter().map(|slice| &slice.trials).collect();
+    let over_trials = match trials.as_slice() {
+        [first, rest @ ..] if rest.iter().all(|other| other == first) => match first.as_slice() {
+            [only] if only.is_empty() => String::new(),
+            [only] => format!("{axis} {only}, {}: no interval", count(1, "trial")),
+            many => format!("then over {axis} ({}); {}", many.join(", "), interval(axis)),
+        },
+        _ => format!("then over {axis}, n of them; {}", interval(axis)),
     };
-    let sentence: Vec<String> = [mean, over_trials].into_iter().filter(|part| !part.is_empty()).collect();
+    let sentence = [grids.averaged(section), over_trials];
+    let sentence: Vec<String> = sentence.into_iter().filter(|part| !part.is_empty()).collect();
     if !sentence.is_empty() {
-        let mut sentence = sentence.join(", ");
-        sentence[..1].make_ascii_uppercase();
-        text.push(' ');
-        text.push_str(&sentence);
-        text.push('.');
+        text.push_str(&format!(" {}.", capital(sentence.join(", "))));
+    }
+    if params.deviation {
+        text.push_str(" s is the standard deviation over trials.");
     }
     text
 }
 
-/// `A_f` of each class, or whatever else is averaged over: an average can hide that one class came back.
-fn by_member(params: &Params, slice: &Slice<Metrics>) -> Grid {
-    let rows = slice.members.iter().enumerate().map(|(place, member)| {
-        let values = (0..slice.columns.len()).map(|column| {
-            let value = |trial| slice.run(column, trial, place).and_then(|metrics| metrics.forget);
-            Entry::percent(slice.over_trials(value).mean)
-        });
-        std::iter::once(Entry::text(describe(member))).chain(values).collect()
-    });
-    Grid {
-        caption: format!("A_f by {}, mean over the {}s there are", params.average.join(" and "), params.trials),
-        header: header(&["A_f, %"], slice, &params.labels),
-        rows: rows.collect(),
-    }
-}
-
-fn csv(runs: &[Run<Metrics>]) -> Result<Vec<u8>, StageError> {
-    let classes = runs.iter().map(|run| run.value.per_class.len()).max().unwrap_or(0);
-    let names: Vec<String> = METRICS
-        .iter()
-        .map(|(name, _, _)| (*name).to_owned())
-        .chain((0..classes).map(|class| format!("accuracy_class_{class}")))
-        .collect();
-    let lines = runs.iter().enumerate().map(|(place, run)| {
-        let per_class = (0..classes).map(|class| run.value.per_class.get(class).copied().flatten());
-        (place, METRICS.iter().map(|(_, _, metric)| metric(&run.value)).chain(per_class).collect())
-    });
-    raw::csv(runs, &names, lines)
+fn interval(axis: &str) -> String {
+    format!("± is half the width of Student's t 95 % interval over the n {axis}s")
 }

@@ -1,165 +1,68 @@
-//! Tables over many nodes, as Markdown, CSV and LaTeX.
+//! Tables over many nodes, in the paper's layout and with its figures beside ours: Markdown, CSV, LaTeX, JSON for the
+//! report, and Parquet with every value of every run.
 //!
-//! A table gathers artifacts with the coordinates of the nodes that made them. It averages over classes within a trial,
-//! then over trials; it shows each trial count and says what is missing rather than average over fewer runs. The text
-//! holds no date and no path: equal inputs give equal bytes.
+//! A table gathers artifacts with the coordinates of the nodes that made them ([`measured`]), sorts them ([`slices`]),
+//! averages over classes within a trial, then over trials ([`statistics`], [`grids`]), and prints ([`text`], [`machine`],
+//! [`raw`]). It shows each trial count and says what is missing rather than average over fewer runs. Nothing holds a date
+//! or a path: equal inputs give equal bytes.
 
 pub mod accuracy;
+mod claim;
+mod comparison;
+pub mod differences;
 mod document;
+pub(crate) mod grids;
+pub(crate) mod layout;
+pub(crate) mod machine;
+pub(crate) mod measured;
+pub(crate) mod metrics;
+mod published;
 mod raw;
 pub mod relearn;
-mod slices;
-mod statistics;
+pub(crate) mod slices;
+pub(crate) mod statistics;
+mod text;
 
-use std::collections::BTreeMap;
-
-use serde::Deserialize;
-use serde::de::DeserializeOwned;
+pub use claim::Claim;
+pub use comparison::Against;
+pub use layout::Layout;
+pub use metrics::Metric;
 
 use crate::io::StageIo;
-use crate::stage::{OutputPort, StageError};
-use document::{Document, Entry, Part};
-use slices::{Run, Slice};
+use crate::stage::{OutputPort, Port, StageError};
+use document::{Document, Part};
+use measured::Measured;
+use slices::Run;
 
 /// The outputs of every table.
 const OUTPUTS: &[OutputPort] = &[
     OutputPort::file("markdown", "table.md", "the table, aligned for a terminal"),
-    OutputPort::file("csv", "table.csv", "the values as they came: every node with all its coordinates"),
-    OutputPort::file("latex", "table.tex", "the table for LaTeX with the package booktabs"),
+    OutputPort::file("csv", "table.csv", "a line for each figure of the table, unrounded"),
+    OutputPort::file("latex", "table.tex", "the table for LaTeX with the packages booktabs and graphicx"),
+    OutputPort::file("json", "table.json", "the table for programs: every figure with the runs that it is from"),
+    OutputPort::file("parquet", "runs.parquet", "every value of every run, with all coordinates; nothing averaged"),
 ];
 
-/// Reads every artifact of a gathering port as JSON.
-fn gather<T: DeserializeOwned>(
-    io: &StageIo,
-    port: &str,
-    check: impl Fn(&T) -> Result<(), String>,
-) -> Result<Vec<Run<T>>, StageError> {
-    let inputs = io.inputs(port);
-    if inputs.is_empty() {
-        return Err(StageError::input(port, "no artifact is connected"));
+/// The port through which a table learns whether ours can be compared with the paper's figures.
+const FACTS: Port =
+    Port::gather_optional("facts", "`facts.json` of the data sets, without which no figure is comparable");
+
+/// Writes the outputs.
+fn write(io: &StageIo, title: &str, parts: Vec<Part>, runs: Vec<Run<Measured>>) -> Result<(), StageError> {
+    let parquet = raw::parquet(&runs)?;
+    let runs = runs.into_iter().map(|run| run.coordinates).collect();
+    let document = Document { title: title.to_owned(), parts, runs };
+    io.write("markdown", text::markdown(&document).as_bytes())?;
+    io.write("csv", &machine::csv(&document)?)?;
+    io.write("latex", text::latex(&document).as_bytes())?;
+    io.write("json", &machine::json(&document)?)?;
+    io.write("parquet", &parquet)
+}
+
+/// The sentence with its first letter a capital.
+fn capital(mut sentence: String) -> String {
+    if let Some(first) = sentence.get_mut(..1) {
+        first.make_ascii_uppercase();
     }
-    inputs
-        .iter()
-        .map(|input| {
-            let bad = |problem: String| {
-                StageError::input(format!("{port}[{}]", slices::describe(&input.coordinates)), problem)
-            };
-            let value: T = serde_json::from_slice(&input.read()?).map_err(|e| bad(e.to_string()))?;
-            check(&value).map_err(bad)?;
-            Ok(Run { coordinates: input.coordinates.clone(), value })
-        })
-        .collect()
-}
-
-/// A field that must be there, though it may be `null`.
-fn present<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<f64>, D::Error> {
-    Option::<f64>::deserialize(deserializer)
-}
-
-/// Whether an accuracy is a part of one.
-fn check_part(name: &str, value: Option<f64>) -> Result<(), String> {
-    match value {
-        Some(value) if !(0.0..=1.0).contains(&value) => Err(format!("`{name}` is {value}; 0 to 1 was expected")),
-        _ => Ok(()),
-    }
-}
-
-/// Problems of the params that all tables have: an axis has one role.
-fn check_axes(columns: &str, average: &[String], trials: &str) -> Vec<(&'static str, String)> {
-    let mut problems = Vec::new();
-    if columns == trials {
-        problems.push(("trials", format!("`{trials}` is already the axis of the columns")));
-    }
-    for (place, axis) in average.iter().enumerate() {
-        if axis == columns || axis == trials {
-            problems.push(("average", format!("`{axis}` is already the axis of the columns or trials")));
-        } else if average[..place].contains(axis) {
-            problems.push(("average", format!("`{axis}` is named twice")));
-        }
-    }
-    problems
-}
-
-/// Values on the column axis with the names that they are printed under.
-type Labels = BTreeMap<String, String>;
-
-fn label<'a>(labels: &'a Labels, column: &'a str) -> &'a str {
-    labels.get(column).map_or(column, String::as_str)
-}
-
-/// The header of a grid with one column for each of the slice's.
-fn header<T>(corner: &[&str], slice: &Slice<T>, labels: &Labels) -> Vec<Entry> {
-    let corner = corner.iter().map(|text| Entry::text(*text));
-    corner.chain(slice.columns.iter().map(|column| Entry::text(label(labels, column)))).collect()
-}
-
-fn symbol(plain: &str, latex: &str) -> Entry {
-    Entry::Symbol { plain: plain.to_owned(), latex: latex.to_owned() }
-}
-
-/// `3 seeds`, `1 seed`; `1 run` for a table without trials.
-fn count(n: usize, axis: &str) -> String {
-    format!("{n} {axis}{}", if n == 1 { "" } else { "s" })
-}
-
-/// What is averaged, in words: `mean over class (0, 3, 8)`.
-fn averaged<T>(slice: &Slice<T>, average: &[String]) -> String {
-    let over: Vec<String> = average
-        .iter()
-        .filter_map(|axis| {
-            let mut values: Vec<&str> = Vec::new();
-            for (_, value) in slice.members.iter().flatten().filter(|(name, _)| name == axis) {
-                if !values.contains(&value.as_str()) {
-                    values.push(value);
-                }
-            }
-            (!values.is_empty()).then(|| format!("{axis} ({})", values.join(", ")))
-        })
-        .collect();
-    if over.is_empty() { String::new() } else { format!("mean over {}", over.join(" and ")) }
-}
-
-/// A note for each column that lacks runs. `no_value` names what has no value and where, by column.
-fn missing_notes<T>(
-    slice: &Slice<T>,
-    labels: &Labels,
-    no_value: impl Fn(usize) -> Vec<(String, Vec<String>)>,
-) -> Vec<Part> {
-    let mut notes = Vec::new();
-    for (column, name) in slice.columns.iter().enumerate() {
-        let name = label(labels, name);
-        let missing = slice.missing(column);
-        if !missing.is_empty() {
-            notes.push(Part::Note(format!(
-                "{name}: missing {}; incomplete trials are left out of its means.",
-                missing.join(", ")
-            )));
-        }
-        for (what, places) in no_value(column).into_iter().filter(|(_, places)| !places.is_empty()) {
-            notes.push(Part::Note(format!(
-                "{name}: {what} has no value for {}; left out of its means.",
-                places.join(", ")
-            )));
-        }
-    }
-    notes
-}
-
-/// Writes the two texts of a document and the raw values.
-fn write_outputs(io: &StageIo, document: &Document, csv: &[u8]) -> Result<(), StageError> {
-    io.write("markdown", document.markdown().as_bytes())?;
-    io.write("csv", csv)?;
-    io.write("latex", document.latex().as_bytes())
-}
-
-fn method() -> String {
-    "method".to_owned()
-}
-
-fn class() -> Vec<String> {
-    vec!["class".to_owned()]
-}
-
-fn seed() -> String {
-    "seed".to_owned()
+    sentence
 }

@@ -1,70 +1,118 @@
-//! The CSV beside a table: every node's values as they came, with all its coordinates.
+//! The Parquet file beside a table: every value of every run as it came, nothing averaged. One row for each run, epoch and
+//! metric, with all coordinates of the run as text, so that any tool can group it anew.
 //!
-//! Text that a spreadsheet would run as a formula gets an apostrophe in front.
+//! Not compressed: coordinates and metrics repeat, and the format's dictionaries make them small. Equal runs give equal
+//! bytes: nothing of the machine or the time is written.
 
-use super::slices::Run;
+use std::sync::Arc;
+
+use parquet::basic::{LogicalType, Repetition, Type as PhysicalType};
+use parquet::data_type::{ByteArray, ByteArrayType, DataType, DoubleType, Int32Type};
+use parquet::errors::ParquetError;
+use parquet::file::properties::WriterProperties;
+use parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
+use parquet::schema::types::Type;
+
+use super::machine::column_name;
+use super::measured::{Measured, Point};
+use super::slices::{Run, axis_names};
 use crate::stage::StageError;
 
-/// Names of all axes in the order of first appearance.
-pub(super) fn axis_names<T>(runs: &[Run<T>]) -> Vec<String> {
-    let mut names: Vec<String> = Vec::new();
-    for (axis, _) in runs.iter().flat_map(|run| &run.coordinates) {
-        if !names.contains(axis) {
-            names.push(axis.clone());
+/// The columns beside the axes.
+const OWN: [&str; 4] = ["forget_class", "epoch", "metric", "value"];
+
+/// A value of a run.
+struct Line<'a> {
+    run: &'a Run<Measured>,
+    forget_class: Option<u32>,
+    epoch: u32,
+    metric: String,
+    value: Option<f64>,
+}
+
+/// The values of a point: accuracies, which may be none, and what else there is.
+fn values_of(point: &Point) -> Vec<(String, Option<f64>)> {
+    let accuracies = [("A_f", point.forget), ("A_r", point.retain), ("A_o", point.overall)];
+    let mut values: Vec<(String, Option<f64>)> =
+        accuracies.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+    if point.loss.is_some() {
+        values.push(("loss".to_owned(), point.loss));
+    }
+    let per_class = point.per_class.iter().enumerate();
+    values.extend(per_class.map(|(class, value)| (format!("accuracy_class_{class}"), *value)));
+    values
+}
+
+fn all_values(runs: &[Run<Measured>]) -> Vec<Line<'_>> {
+    let mut all = Vec::new();
+    for (run, measured) in runs.iter().filter_map(|run| Some((run, run.value.as_ref()?))) {
+        for point in &measured.points {
+            for (metric, value) in values_of(point) {
+                let (forget_class, epoch) = (measured.forget_class, point.epoch);
+                all.push(Line { run, forget_class, epoch, metric, value });
+            }
         }
     }
-    names
+    all
 }
 
-/// Writes a header and a line for each of `lines`: the place of its run, and its values.
-pub(super) fn csv<T>(
-    runs: &[Run<T>],
-    values: &[String],
-    lines: impl Iterator<Item = (usize, Vec<Option<f64>>)>,
-) -> Result<Vec<u8>, StageError> {
-    let axes = axis_names(runs);
-    let mut records = vec![axes.iter().chain(values).map(|name| harmless(name)).collect::<Vec<String>>()];
-    for (run, numbers) in lines {
-        let coordinates = &runs[run].coordinates;
-        let on_axis =
-            |axis: &String| coordinates.iter().find(|(name, _)| name == axis).map(|(_, value)| value.as_str());
-        let numbers = numbers.into_iter().map(|number| number.map_or_else(String::new, |number| number.to_string()));
-        records.push(axes.iter().map(|axis| harmless(on_axis(axis).unwrap_or(""))).chain(numbers).collect());
-    }
-    let mut writer = csv::Writer::from_writer(Vec::new());
-    for record in &records {
-        writer.write_record(record).map_err(|e| StageError::failed(format!("writing CSV: {e}")))?;
-    }
-    writer.into_inner().map_err(|e| StageError::failed(format!("writing CSV: {e}")))
+/// The file's bytes.
+///
+/// # Errors
+/// Never but for a fault of the writer.
+pub(super) fn parquet(runs: &[Run<Measured>]) -> Result<Vec<u8>, StageError> {
+    write(runs).map_err(|e| StageError::failed(format!("writing Parquet: {e}")))
 }
 
-/// The text, with an apostrophe in front when it is no number and starts as a formula does.
-fn harmless(text: &str) -> String {
-    let starts_formula = text.starts_with(['=', '+', '-', '@', '\t', '\r']);
-    let is_number = text.parse::<f64>().is_ok_and(f64::is_finite);
-    if starts_formula && !is_number { format!("'{text}") } else { text.to_owned() }
+fn write(runs: &[Run<Measured>]) -> Result<Vec<u8>, ParquetError> {
+    let (axes, values) = (axis_names(runs), all_values(runs));
+    let properties = WriterProperties::builder().set_created_by("pru-flow".to_owned()).build();
+    let mut file = SerializedFileWriter::new(Vec::new(), schema(&axes)?, Arc::new(properties))?;
+    let mut group = file.next_row_group()?;
+    for axis in &axes {
+        let on_axis = |value: &Line| {
+            let found = value.run.coordinates.iter().find(|(name, _)| name == axis);
+            found.map(|(_, value)| ByteArray::from(value.as_str()))
+        };
+        column::<ByteArrayType>(&mut group, values.iter().map(on_axis))?;
+    }
+    column::<Int32Type>(&mut group, values.iter().map(|value| value.forget_class.map(|class| class as i32)))?;
+    column::<Int32Type>(&mut group, values.iter().map(|value| Some(value.epoch as i32)))?;
+    column::<ByteArrayType>(&mut group, values.iter().map(|value| Some(ByteArray::from(value.metric.as_str()))))?;
+    column::<DoubleType>(&mut group, values.iter().map(|value| value.value))?;
+    group.close()?;
+    file.into_inner()
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn formulas_are_disarmed_and_numbers_stay_numbers() {
-        assert_eq!(harmless("=1+1"), "'=1+1");
-        assert_eq!(harmless("@SUM(A1)"), "'@SUM(A1)");
-        assert_eq!(harmless("-pru"), "'-pru");
-        assert_eq!(harmless("-0.5"), "-0.5");
-        assert_eq!(harmless("+1e-3"), "+1e-3");
-        assert_eq!(harmless("pru"), "pru");
+/// Every column may be null: a run may lack an axis or a value.
+fn schema(axes: &[String]) -> Result<Arc<Type>, ParquetError> {
+    let one = |name: &str, physical: PhysicalType| {
+        let text = (physical == PhysicalType::BYTE_ARRAY).then_some(LogicalType::String);
+        let built = Type::primitive_type_builder(name, physical);
+        built.with_repetition(Repetition::OPTIONAL).with_logical_type(text).build().map(Arc::new)
+    };
+    let mut fields = Vec::new();
+    for axis in axes {
+        fields.push(one(&column_name(axis, &OWN), PhysicalType::BYTE_ARRAY)?);
     }
-
-    #[test]
-    fn commas_quotes_and_missing_values_survive_the_round_trip() {
-        let coordinates = vec![("method".to_owned(), "a,\"b\"\nc".to_owned())];
-        let runs = [Run { coordinates, value: () }];
-        let bytes =
-            csv(&runs, &["A_f".to_owned(), "A_r".to_owned()], [(0, vec![Some(0.1), None])].into_iter()).unwrap();
-        assert_eq!(String::from_utf8(bytes).unwrap(), "method,A_f,A_r\n\"a,\"\"b\"\"\nc\",0.1,\n");
+    let types = [PhysicalType::INT32, PhysicalType::INT32, PhysicalType::BYTE_ARRAY, PhysicalType::DOUBLE];
+    for (name, physical) in OWN.into_iter().zip(types) {
+        fields.push(one(name, physical)?);
     }
+    Type::group_type_builder("runs").with_fields(fields).build().map(Arc::new)
+}
+
+fn column<T: DataType>(
+    group: &mut SerializedRowGroupWriter<'_, Vec<u8>>,
+    values: impl Iterator<Item = Option<T::T>>,
+) -> Result<(), ParquetError> {
+    let (mut found, mut levels) = (Vec::new(), Vec::new());
+    for value in values {
+        levels.push(i16::from(value.is_some()));
+        found.extend(value);
+    }
+    let missing = || ParquetError::General("the schema has fewer columns".to_owned());
+    let mut writer = group.next_column()?.ok_or_else(missing)?;
+    writer.typed::<T>().write_batch(&found, Some(&levels), None)?;
+    writer.close()
 }

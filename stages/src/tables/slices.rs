@@ -1,23 +1,31 @@
-//! Sorts runs by their coordinates into the slices that become tables: columns, trials, and the values averaged over.
+//! Sorts runs by their coordinates: into sections, rows of sections, columns, trials, and the values averaged over.
 //!
-//! An axis that is none of these and takes several values splits the runs into slices, one table each: a table never
-//! averages over what its author did not name. Knows nothing of metrics and text formats.
+//! An axis that plays no part and takes several values splits the runs into sections: a table never averages over what its
+//! author did not name. Knows nothing of metrics and text formats.
 
 use std::collections::BTreeMap;
 
-use super::statistics::{Mean, mean};
+use super::statistics::mean;
 use crate::stage::StageError;
 
+/// Axes with their values, in order.
+pub(crate) type Coordinates = Vec<(String, String)>;
+
 /// One artifact with the coordinates of the node that made it.
-pub(super) struct Run<T> {
-    pub coordinates: Vec<(String, String)>,
-    pub value: T,
+pub(crate) struct Run<T> {
+    pub coordinates: Coordinates,
+    /// None of a run that is planned and not there yet.
+    pub value: Option<T>,
 }
 
 /// Which axis plays which part.
-pub(super) struct Axes<'a> {
+pub(crate) struct Axes<'a> {
     /// One column of the table for each of its values.
     pub columns: &'a str,
+    /// Divides the columns of the runs that have it.
+    pub within: Option<&'a str>,
+    /// Their values follow each other down the rows of a section.
+    pub rows: &'a [String],
     /// Averaged over within a trial.
     pub average: &'a [String],
     /// Averaged over last; the interval is over its values.
@@ -26,31 +34,43 @@ pub(super) struct Axes<'a> {
     pub order: &'a [String],
 }
 
-/// The runs of one table.
-pub(super) struct Slice<'a, T> {
-    /// The values of the other axes, where these take several.
-    pub fixed: Vec<(String, String)>,
-    /// Values on the column axis.
-    pub columns: Vec<String>,
+/// A column of a section.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Column {
+    /// On the axis of the columns.
+    pub value: String,
+    /// On the axis that divides them; none of runs without it.
+    pub within: Option<String>,
+}
+
+/// Slices with the same columns, which one grid can show.
+pub(crate) struct Section<'a, T> {
+    /// The values of the axes that play no part, where these take several.
+    pub fixed: Coordinates,
+    /// At least one; each knows `fixed` too.
+    pub slices: Vec<Slice<'a, T>>,
+}
+
+/// The runs between which means are taken.
+pub(crate) struct Slice<'a, T> {
+    /// Its values on the axes of the rows.
+    pub rows: Coordinates,
+    /// Those of the section.
+    pub columns: Vec<Column>,
     /// Values on the trials axis; a single empty one without such an axis.
     pub trials: Vec<String>,
     /// Combinations of the values averaged over; a single empty one without such axes.
-    pub members: Vec<Vec<(String, String)>>,
+    pub members: Vec<Coordinates>,
+    /// The section's values.
+    pub fixed: Coordinates,
+    /// Axes without a part that take one value.
+    constant: Coordinates,
     trials_axis: String,
-    runs: BTreeMap<(usize, usize, usize), &'a T>,
-}
-
-/// A mean over the complete trials of a column.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct OverTrials {
-    /// Nothing when no trial is complete.
-    pub mean: Option<Mean>,
-    /// Complete trials.
-    pub complete: usize,
+    runs: BTreeMap<(usize, usize, usize), (usize, Option<&'a T>)>,
 }
 
 /// `method=pru, class=3`.
-pub(super) fn describe(coordinates: &[(String, String)]) -> String {
+pub(crate) fn describe(coordinates: &[(String, String)]) -> String {
     coordinates.iter().map(|(axis, value)| format!("{axis}={value}")).collect::<Vec<_>>().join(", ")
 }
 
@@ -89,42 +109,70 @@ fn has_axis<T>(runs: &[Run<T>], axis: &str) -> Result<bool, StageError> {
     }
 }
 
-/// Sorts `runs` into slices.
+/// The axes of the runs by the parts that they play.
+struct Parts<'a> {
+    /// Empty without trials.
+    trials: &'a str,
+    average: Vec<&'a str>,
+    rows: Vec<&'a str>,
+    /// Play no part and take several values.
+    fixed: Vec<String>,
+    /// Play no part and take one value.
+    constant: Coordinates,
+}
+
+/// Sorts `runs` into sections.
 ///
 /// # Errors
-/// When no run has the column axis, only some have an axis, or two runs share all coordinates.
-pub(super) fn slices<'a, T>(axes: &Axes, runs: &'a [Run<T>]) -> Result<Vec<Slice<'a, T>>, StageError> {
+/// When no run has the axis of the columns, only some have one of the trials or averages, two share all coordinates, or
+/// one fits into no section.
+pub(crate) fn sections<'a, T>(axes: &Axes, runs: &'a [Run<T>]) -> Result<Vec<Section<'a, T>>, StageError> {
     if !has_axis(runs, axes.columns)? {
         let first = runs.first().map_or_else(String::new, |run| describe(&run.coordinates));
         let problem = format!("no artifact has a coordinate `{}` (the first has [{first}])", axes.columns);
         return Err(StageError::failed(format!("{problem}; set `columns` to an axis of the matrix")));
     }
-    let trials_axis = if has_axis(runs, axes.trials)? { axes.trials } else { "" };
+    let parts = parts(axes, runs)?;
+    let all: Vec<(usize, &Run<T>)> = runs.iter().enumerate().collect();
+    let fixed: Vec<&str> = parts.fixed.iter().map(String::as_str).collect();
+    let sections = groups(&all, &fixed)?.into_iter().map(|(fixed, here)| {
+        let columns = columns(axes, &here);
+        let slices = groups(&here, &parts.rows)?;
+        let slices = slices.into_iter().map(|(rows, here)| slice(axes, &parts, &fixed, rows, &columns, &here));
+        Ok(Section { slices: slices.collect::<Result<_, StageError>>()?, fixed })
+    });
+    sections.collect()
+}
+
+fn parts<'a, T>(axes: &Axes<'a>, runs: &[Run<T>]) -> Result<Parts<'a>, StageError> {
+    let trials = if has_axis(runs, axes.trials)? { axes.trials } else { "" };
     let mut average: Vec<&str> = Vec::new();
     for axis in axes.average {
         if has_axis(runs, axis)? {
             average.push(axis);
         }
     }
-    let named = |axis: &str| axis == axes.columns || axis == trials_axis || average.contains(&axis);
-    let other = distinct_axes(runs).into_iter().filter(|axis| !named(axis));
-    let fixed_axes: Vec<String> =
-        other.filter(|axis| distinct(runs.iter().map(|run| on_axis(run, axis).unwrap_or(""))).len() > 1).collect();
-    let groups = combinations(runs.iter(), &fixed_axes.iter().map(String::as_str).collect::<Vec<_>>());
-    groups
-        .into_iter()
-        .map(|fixed| {
-            let here: Vec<&Run<T>> = runs
-                .iter()
-                .filter(|run| fixed.iter().all(|(axis, value)| on_axis(run, axis).unwrap_or("") == value))
-                .collect();
-            slice(axes, trials_axis, &average, fixed, &here)
-        })
-        .collect()
+    let is_there = |axis: &&str| runs.iter().any(|run| on_axis(run, axis).is_some());
+    let rows: Vec<&str> = axes.rows.iter().map(String::as_str).filter(is_there).collect();
+    let named = |axis: &str| {
+        axis == axes.columns
+            || axes.within == Some(axis)
+            || axis == trials
+            || average.contains(&axis)
+            || rows.contains(&axis)
+    };
+    let (mut fixed, mut constant) = (Vec::new(), Coordinates::new());
+    for axis in axis_names(runs).into_iter().filter(|axis| !named(axis)) {
+        match distinct(runs.iter().filter_map(|run| on_axis(run, &axis))).as_slice() {
+            [only] => constant.push((axis, only.clone())),
+            _ => fixed.push(axis),
+        }
+    }
+    Ok(Parts { trials, average, rows, fixed, constant })
 }
 
 /// Axis names in the order of first appearance.
-fn distinct_axes<T>(runs: &[Run<T>]) -> Vec<String> {
+pub(crate) fn axis_names<T>(runs: &[Run<T>]) -> Vec<String> {
     let mut axes: Vec<String> = Vec::new();
     for (axis, _) in runs.iter().flat_map(|run| &run.coordinates) {
         if !axes.contains(axis) {
@@ -134,16 +182,35 @@ fn distinct_axes<T>(runs: &[Run<T>]) -> Vec<String> {
     axes
 }
 
+type Placed<'a, T> = (usize, &'a Run<T>);
+/// A combination of values and the runs that have it.
+type Group<'a, T> = (Coordinates, Vec<Placed<'a, T>>);
+
+/// The runs of each combination of values on `axes`; a run that lacks an axis belongs to all its values.
+fn groups<'a, T>(runs: &[Placed<'a, T>], axes: &[&str]) -> Result<Vec<Group<'a, T>>, StageError> {
+    let whole = runs.iter().map(|(_, run)| *run).filter(|run| axes.iter().all(|axis| on_axis(run, axis).is_some()));
+    let combinations = combinations(whole, axes);
+    let fits = |run: &Run<T>, combination: &Coordinates| {
+        combination.iter().all(|(axis, value)| on_axis(run, axis).is_none_or(|own| own == value))
+    };
+    if let Some((_, run)) = runs.iter().find(|(_, run)| !combinations.iter().any(|one| fits(run, one))) {
+        let (axes, own) = (axes.join("`, `"), describe(&run.coordinates));
+        return Err(StageError::failed(format!("no other artifact shares `{axes}` with that of [{own}]")));
+    }
+    let of = |combination: Coordinates| {
+        let here = runs.iter().filter(|(_, run)| fits(run, &combination)).copied().collect();
+        (combination, here)
+    };
+    Ok(combinations.into_iter().map(of).collect())
+}
+
 /// The combinations of values on `axes` that occur, the first axis varying slowest.
-fn combinations<'r, T: 'r>(
-    runs: impl Iterator<Item = &'r Run<T>> + Clone,
-    axes: &[&str],
-) -> Vec<Vec<(String, String)>> {
+fn combinations<'r, T: 'r>(runs: impl Iterator<Item = &'r Run<T>> + Clone, axes: &[&str]) -> Vec<Coordinates> {
     let values: Vec<Vec<String>> =
         axes.iter().map(|axis| distinct(runs.clone().map(|run| on_axis(run, axis).unwrap_or("")))).collect();
-    let mut found: BTreeMap<Vec<usize>, Vec<(String, String)>> = BTreeMap::new();
+    let mut found: BTreeMap<Vec<usize>, Coordinates> = BTreeMap::new();
     for run in runs {
-        let combination: Vec<(String, String)> =
+        let combination: Coordinates =
             axes.iter().map(|axis| ((*axis).to_owned(), on_axis(run, axis).unwrap_or("").to_owned())).collect();
         let place = |(axis, (_, value)): (usize, &(String, String))| {
             values[axis].iter().position(|known| known == value).expect("every value was collected above")
@@ -153,64 +220,102 @@ fn combinations<'r, T: 'r>(
     found.into_values().collect()
 }
 
+fn columns<T>(axes: &Axes, runs: &[Placed<'_, T>]) -> Vec<Column> {
+    let found = distinct(runs.iter().filter_map(|(_, run)| on_axis(run, axes.columns)));
+    let parts_of = |chosen: &dyn Fn(&Run<T>) -> bool| -> Vec<String> {
+        let Some(within) = axes.within else { return Vec::new() };
+        distinct(runs.iter().filter(|(_, run)| chosen(run)).filter_map(|(_, run)| on_axis(run, within)))
+    };
+    let others = found.iter().filter(|value| !axes.order.contains(value));
+    let mut columns = Vec::new();
+    for value in axes.order.iter().chain(others) {
+        let is_here = |run: &Run<T>| on_axis(run, axes.columns) == Some(value);
+        let undivided =
+            runs.iter().any(|(_, run)| is_here(run) && axes.within.is_none_or(|axis| on_axis(run, axis).is_none()));
+        let parts = if found.contains(value) { parts_of(&is_here) } else { parts_of(&|_| true) };
+        if undivided || parts.is_empty() {
+            columns.push(Column { value: value.clone(), within: None });
+        }
+        columns.extend(parts.into_iter().map(|part| Column { value: value.clone(), within: Some(part) }));
+    }
+    columns
+}
+
 fn slice<'a, T>(
     axes: &Axes,
-    trials_axis: &str,
-    average: &[&str],
-    fixed: Vec<(String, String)>,
-    runs: &[&'a Run<T>],
+    parts: &Parts,
+    fixed: &Coordinates,
+    rows: Coordinates,
+    columns: &[Column],
+    runs: &[Placed<'a, T>],
 ) -> Result<Slice<'a, T>, StageError> {
-    let found = distinct(runs.iter().filter_map(|run| on_axis(run, axes.columns)));
-    let mut columns = axes.order.to_vec();
-    columns.extend(found.into_iter().filter(|column| !axes.order.contains(column)));
-    let trials = distinct(runs.iter().map(|run| on_axis(run, trials_axis).unwrap_or("")));
-    let members = combinations(runs.iter().copied(), average);
+    let trials = distinct(runs.iter().map(|(_, run)| on_axis(run, parts.trials).unwrap_or("")));
+    let members = combinations(runs.iter().map(|(_, run)| *run), &parts.average);
     let mut placed = BTreeMap::new();
-    for run in runs {
-        let column = on_axis(run, axes.columns).unwrap_or("");
-        let trial = on_axis(run, trials_axis).unwrap_or("");
-        let is_member = |member: &Vec<(String, String)>| {
-            member.iter().all(|(axis, value)| on_axis(run, axis).unwrap_or("") == value)
-        };
+    for (index, run) in runs {
+        let own = (on_axis(run, axes.columns), axes.within.and_then(|axis| on_axis(run, axis)));
+        let is_column = |column: &Column| own == (Some(column.value.as_str()), column.within.as_deref());
+        let trial = on_axis(run, parts.trials).unwrap_or("");
+        let is_member =
+            |member: &Coordinates| member.iter().all(|(axis, value)| on_axis(run, axis).unwrap_or("") == value);
         let place = (
-            columns.iter().position(|known| known == column).expect("every column was collected above"),
+            columns.iter().position(is_column).expect("every column was collected above"),
             trials.iter().position(|known| known == trial).expect("every trial was collected above"),
             members.iter().position(is_member).expect("every combination was collected above"),
         );
-        if placed.insert(place, &run.value).is_some() {
+        if placed.insert(place, (*index, run.value.as_ref())).is_some() {
             let twice = describe(&run.coordinates);
             return Err(StageError::failed(format!("two artifacts have the coordinates [{twice}]")));
         }
     }
-    Ok(Slice { fixed, columns, trials, members, trials_axis: trials_axis.to_owned(), runs: placed })
+    Ok(Slice {
+        rows,
+        columns: columns.to_vec(),
+        trials,
+        members,
+        fixed: fixed.clone(),
+        constant: parts.constant.clone(),
+        trials_axis: parts.trials.to_owned(),
+        runs: placed,
+    })
 }
 
 impl<T> Slice<'_, T> {
-    /// The place of a column.
-    pub(super) fn column(&self, name: &str) -> Option<usize> {
-        self.columns.iter().position(|column| column == name)
+    /// The place of a column by its value on the axis of the columns.
+    pub(crate) fn column(&self, value: &str) -> Option<usize> {
+        self.columns.iter().position(|column| column.value == value)
+    }
+
+    /// The value that all its runs have on an axis that is none of columns, trials and means.
+    pub(super) fn common(&self, axis: &str) -> Option<&str> {
+        let all = self.rows.iter().chain(&self.fixed).chain(&self.constant);
+        all.into_iter().find(|(name, _)| name == axis).map(|(_, value)| value.as_str())
     }
 
     /// The run of a column, trial and member.
-    pub(super) fn run(&self, column: usize, trial: usize, member: usize) -> Option<&T> {
-        self.runs.get(&(column, trial, member)).copied()
+    pub(crate) fn run(&self, column: usize, trial: usize, member: usize) -> Option<&T> {
+        self.runs.get(&(column, trial, member)).and_then(|(_, value)| *value)
+    }
+
+    /// The place of that run among all that were gathered.
+    pub(crate) fn index(&self, column: usize, trial: usize, member: usize) -> Option<usize> {
+        self.runs.get(&(column, trial, member)).map(|(index, _)| *index)
+    }
+
+    /// Whether a column has every run of a trial.
+    pub(crate) fn is_complete(&self, column: usize, trial: usize) -> bool {
+        (0..self.members.len()).all(|member| self.run(column, trial, member).is_some())
     }
 
     /// The unweighted mean over all members of a trial; nothing when one is missing or has no value.
-    pub(super) fn in_trial(&self, column: usize, trial: usize, metric: impl Fn(&T) -> Option<f64>) -> Option<f64> {
+    pub(crate) fn in_trial(&self, column: usize, trial: usize, metric: impl Fn(&T) -> Option<f64>) -> Option<f64> {
         let values: Option<Vec<f64>> =
             (0..self.members.len()).map(|member| self.run(column, trial, member).and_then(&metric)).collect();
         mean(&values?).map(|mean| mean.value)
     }
 
-    /// The mean over the complete trials.
-    pub(super) fn over_trials(&self, trial_value: impl Fn(usize) -> Option<f64>) -> OverTrials {
-        let values: Vec<f64> = (0..self.trials.len()).filter_map(trial_value).collect();
-        OverTrials { mean: mean(&values), complete: values.len() }
-    }
-
     /// What a column lacks, in words; empty when it is complete.
-    pub(super) fn missing(&self, column: usize) -> Vec<String> {
+    pub(crate) fn missing(&self, column: usize) -> Vec<String> {
         self.lacking(column, |run| run.is_none())
     }
 
@@ -249,11 +354,15 @@ mod tests {
 
     fn run(coordinates: &[(&str, &str)], value: f64) -> Run<f64> {
         let coordinates = coordinates.iter().map(|(a, v)| ((*a).to_owned(), (*v).to_owned())).collect();
-        Run { coordinates, value }
+        Run { coordinates, value: Some(value) }
     }
 
     fn axes(average: &[String]) -> Axes<'_> {
-        Axes { columns: "method", average, trials: "seed", order: &[] }
+        Axes { columns: "method", within: None, rows: &[], average, trials: "seed", order: &[] }
+    }
+
+    fn names(columns: &[Column]) -> Vec<String> {
+        columns.iter().map(|column| format!("{} {}", column.value, column.within.as_deref().unwrap_or("-"))).collect()
     }
 
     #[test]
@@ -263,19 +372,30 @@ mod tests {
     }
 
     #[test]
-    fn a_trial_with_a_missing_class_leaves_the_mean_and_is_named() {
+    fn a_trial_with_a_missing_class_has_no_mean_and_is_named() {
         let class = ["class".to_owned()];
         let runs = [
             run(&[("method", "pru"), ("class", "0"), ("seed", "7")], 0.1),
             run(&[("method", "pru"), ("class", "3"), ("seed", "7")], 0.3),
             run(&[("method", "pru"), ("class", "0"), ("seed", "8")], 0.9),
         ];
-        let slices = slices(&axes(&class), &runs).unwrap();
-        assert_eq!(slices[0].in_trial(0, 0, |v| Some(*v)), Some(0.2));
-        assert_eq!(slices[0].in_trial(0, 1, |v| Some(*v)), None);
-        let over = slices[0].over_trials(|trial| slices[0].in_trial(0, trial, |v| Some(*v)));
-        assert_eq!((over.mean.unwrap().value, over.complete), (0.2, 1));
-        assert_eq!(slices[0].missing(0), ["(class=3, seed=8)"]);
+        let sections = sections(&axes(&class), &runs).unwrap();
+        let slice = &sections[0].slices[0];
+        assert_eq!(slice.in_trial(0, 0, |v| Some(*v)), Some(0.2));
+        assert_eq!(slice.in_trial(0, 1, |v| Some(*v)), None);
+        assert_eq!([slice.is_complete(0, 0), slice.is_complete(0, 1)], [true, false]);
+        assert_eq!(slice.missing(0), ["(class=3, seed=8)"]);
+    }
+
+    #[test]
+    fn a_planned_run_keeps_its_place_and_is_missing() {
+        let mut runs = [run(&[("method", "a"), ("seed", "7")], 0.1), run(&[("method", "b"), ("seed", "8")], 0.2)];
+        runs[1].value = None;
+        let sections = sections(&axes(&[]), &runs).unwrap();
+        let slice = &sections[0].slices[0];
+        assert_eq!(slice.trials, ["7", "8"]);
+        assert_eq!((slice.missing(0), slice.missing(1)), (vec!["seed=8".to_owned()], vec!["every run".to_owned()]));
+        assert_eq!([slice.index(1, 1, 0), slice.index(1, 0, 0)], [Some(1), None]);
     }
 
     #[test]
@@ -284,18 +404,64 @@ mod tests {
             run(&[("method", "pru"), ("lr", "0.1"), ("width", "1")], 0.1),
             run(&[("method", "pru"), ("lr", "0.01"), ("width", "1")], 0.2),
         ];
-        let slices = slices(&axes(&[]), &runs).unwrap();
-        let fixed: Vec<String> = slices.iter().map(|slice| describe(&slice.fixed)).collect();
+        let sections = sections(&axes(&[]), &runs).unwrap();
+        let fixed: Vec<String> = sections.iter().map(|section| describe(&section.fixed)).collect();
         assert_eq!(fixed, ["lr=0.01", "lr=0.1"]);
+        assert_eq!(sections[0].slices[0].common("width"), Some("1"));
+        assert_eq!(sections[1].slices[0].common("lr"), Some("0.1"));
+    }
+
+    #[test]
+    fn rows_share_columns_and_a_run_without_an_axis_stands_for_all_its_values() {
+        let rows = ["setting".to_owned()];
+        let axes = Axes { within: Some("forget_on"), rows: &rows, ..axes(&[]) };
+        let mut runs = vec![
+            run(&[("setting", "a"), ("method", "original")], 0.9),
+            run(&[("setting", "b"), ("method", "original")], 0.8),
+            run(&[("setting", "b"), ("method", "pru"), ("forget_on", "train")], 0.1),
+            run(&[("setting", "b"), ("method", "pru"), ("forget_on", "request")], 0.2),
+        ];
+        let found = sections(&axes, &runs).unwrap();
+        let [section] = found.as_slice() else { panic!("one section") };
+        assert_eq!(names(&section.slices[0].columns), ["original -", "pru train", "pru request"]);
+        assert_eq!(section.slices[1].columns, section.slices[0].columns);
+        assert_eq!(
+            [section.slices[0].missing(1), section.slices[1].missing(1)],
+            [vec!["every run".to_owned()], vec![]]
+        );
+        // Without a part to play, the forget data split the table, and the original is in both halves.
+        let axes = Axes { within: None, ..axes };
+        let found = sections(&axes, &runs).unwrap();
+        let fixed: Vec<String> = found.iter().map(|section| describe(&section.fixed)).collect();
+        assert_eq!(fixed, ["forget_on=train", "forget_on=request"]);
+        assert!(found.iter().all(|section| section.slices[1].run(0, 0, 0) == Some(&0.8)));
+        runs.push(run(&[("setting", "c"), ("method", "pru"), ("forget_on", "test")], 0.1));
+        let sizes: Vec<usize> = sections(&axes, &runs).unwrap().iter().map(|section| section.slices.len()).collect();
+        assert_eq!(sizes, [2, 2, 3]);
+    }
+
+    #[test]
+    fn a_column_that_is_only_asked_for_is_divided_like_the_others() {
+        let order = ["retrain".to_owned(), "pru".to_owned()];
+        let axes = Axes { within: Some("forget_on"), order: &order, ..axes(&[]) };
+        let runs = [run(&[("method", "pru"), ("forget_on", "train")], 0.1)];
+        let found = sections(&axes, &runs).unwrap();
+        assert_eq!(names(&found[0].slices[0].columns), ["retrain train", "pru train"]);
     }
 
     #[test]
     fn equal_coordinates_and_half_known_axes_are_refused() {
         let twice = [run(&[("method", "pru")], 0.1), run(&[("method", "pru")], 0.2)];
-        assert!(slices(&axes(&[]), &twice).is_err_and(|e| e.to_string().contains("[method=pru]")));
+        assert!(sections(&axes(&[]), &twice).is_err_and(|e| e.to_string().contains("[method=pru]")));
         let half = [run(&[("method", "pru"), ("seed", "7")], 0.1), run(&[("method", "original")], 0.2)];
-        assert!(slices(&axes(&[]), &half).is_err_and(|e| e.to_string().contains("1 of 2 artifacts")));
+        assert!(sections(&axes(&[]), &half).is_err_and(|e| e.to_string().contains("1 of 2 artifacts")));
         let none = [run(&[("how", "pru")], 0.1)];
-        assert!(slices(&axes(&[]), &none).is_err_and(|e| e.to_string().contains("set `columns`")));
+        assert!(sections(&axes(&[]), &none).is_err_and(|e| e.to_string().contains("set `columns`")));
+        let apart = [
+            run(&[("method", "a"), ("x", "1"), ("y", "1")], 0.1),
+            run(&[("method", "a"), ("x", "2"), ("y", "2")], 0.1),
+            run(&[("method", "b"), ("x", "3")], 0.1),
+        ];
+        assert!(sections(&axes(&[]), &apart).is_err_and(|e| e.to_string().contains("[method=b, x=3]")));
     }
 }

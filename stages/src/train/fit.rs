@@ -1,6 +1,8 @@
-//! The loop around a loss: one pass over the data ([`pass`]), and many with one optimizer ([`Trainer`]).
+//! The loop around a loss: one pass over the data ([`pass`]), epochs of several passes ([`epochs`]), and many passes
+//! over the same data with one optimizer ([`Trainer`], [`fit`]).
 //!
-//! Knows no particular loss. Nothing is read back from the device before a pass is over.
+//! Knows no particular loss and no particular optimizer: what a step does with its loss is a [`Descent`]. Nothing is
+//! read back from the device before a pass is over.
 
 use std::time::Instant;
 
@@ -8,7 +10,7 @@ use tch::{Kind, Tensor};
 
 use super::images::{Batch, Images};
 use super::loss;
-use super::params::Recipe;
+use super::params::{Optimizer, Recipe, Rule};
 use super::sgd::Sgd;
 use crate::io::{Progress, StageIo};
 use crate::model::network::{Network, Part};
@@ -32,6 +34,54 @@ impl Step {
     }
 }
 
+/// What is done with the loss of each step of a pass: an optimizer moves weights against its gradient.
+pub trait Descent {
+    /// Uses the gradient of `loss`, a scalar.
+    ///
+    /// # Errors
+    /// When no gradient can be computed (out of memory, for instance).
+    fn step(&mut self, loss: &Tensor) -> Result<(), StageError>;
+
+    /// Forgets all earlier steps, as a new optimizer would.
+    fn restart(&mut self);
+}
+
+impl Descent for Sgd {
+    fn step(&mut self, loss: &Tensor) -> Result<(), StageError> {
+        Self::step(self, loss)
+    }
+
+    fn restart(&mut self) {
+        self.reset();
+    }
+}
+
+/// Settings by which an optimizer begins.
+pub trait Begin: Rule {
+    /// The optimizer.
+    type Descent: Descent;
+
+    /// Before the first step on `parameters`, which [`Network::train_only`] gave.
+    fn begin(&self, parameters: Vec<Tensor>) -> Self::Descent;
+}
+
+impl Begin for Optimizer {
+    type Descent = Sgd;
+
+    fn begin(&self, parameters: Vec<Tensor>) -> Sgd {
+        Sgd::new(parameters, self)
+    }
+}
+
+/// The gradients of `loss`, a scalar, with respect to `parameters`; never stored in these.
+///
+/// # Errors
+/// When they cannot be computed (out of memory, for instance).
+pub fn gradients(loss: &Tensor, parameters: &[Tensor]) -> Result<Vec<Tensor>, StageError> {
+    Tensor::f_run_backward(&[loss], parameters, false, false)
+        .map_err(|e| StageError::failed(format!("computing gradients: {e}")))
+}
+
 /// What a pass over the data gave.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Tally {
@@ -43,6 +93,16 @@ pub struct Tally {
     pub accuracy: f64,
     /// Samples a second.
     pub samples_per_s: f64,
+}
+
+impl Tally {
+    /// This pass after an `earlier` one of the same epoch: the losses of both, all else of this one.
+    #[must_use]
+    pub fn after(self, earlier: Self) -> Self {
+        let mut losses = earlier.losses;
+        losses.extend_from_slice(&self.losses);
+        Self { losses, ..self }
+    }
 }
 
 /// Where a trainer reports to and asks whether to go on.
@@ -104,14 +164,48 @@ impl Observer for Silent {
     fn trained(&mut self, _seconds: f64) {}
 }
 
-/// One pass: for each batch, the loss of `step` and the optimizer's step. `epoch` counts from 1, for errors.
+/// Passes everything on but the seconds of a part of the work.
+struct Untimed<'a>(&'a mut dyn Observer);
+
+impl Observer for Untimed<'_> {
+    fn poll(&mut self) -> Result<(), StageError> {
+        self.0.poll()
+    }
+
+    fn epoch(&mut self, done: u32, total: u32, tally: &Tally) {
+        self.0.epoch(done, total, tally);
+    }
+
+    fn passed(&mut self, done: u32, total: u32) {
+        self.0.passed(done, total);
+    }
+
+    fn trained(&mut self, _seconds: f64) {}
+}
+
+/// Does all the `work` of a method and tells the observer how long it took, in place of what its parts would tell: for
+/// work beside the passes (masks, evaluations), or passes that may end early.
+///
+/// # Errors
+/// Those of `work`.
+pub fn timed<T>(
+    observer: &mut dyn Observer,
+    work: impl FnOnce(&mut dyn Observer) -> Result<T, StageError>,
+) -> Result<T, StageError> {
+    let started = Instant::now();
+    let done = work(&mut Untimed(&mut *observer))?;
+    observer.trained(started.elapsed().as_secs_f64());
+    Ok(done)
+}
+
+/// One pass: for each batch, the loss of `step` and the step of `descent`. `epoch` counts from 1, for errors.
 ///
 /// # Errors
 /// When a loss is NaN or infinite, or the observer says to stop.
 pub fn pass(
     epoch: u32,
     batches: impl Iterator<Item = Batch>,
-    sgd: &mut Sgd,
+    descent: &mut dyn Descent,
     observer: &mut dyn Observer,
     mut step: impl FnMut(&Batch) -> Result<Step, StageError>,
 ) -> Result<Tally, StageError> {
@@ -120,7 +214,7 @@ pub fn pass(
     for batch in batches {
         observer.poll()?;
         let Step { loss, logits } = step(&batch)?;
-        sgd.step(&loss)?;
+        descent.step(&loss)?;
         losses.push(loss.detach().to_kind(Kind::Double));
         correct.push(logits.detach().argmax(1, false).eq_tensor(&batch.labels).sum(Kind::Int64));
         sizes.push(batch.labels.size()[0]);
@@ -140,27 +234,83 @@ pub fn pass(
     })
 }
 
-/// Trains all weights of a network by one loss, an epoch at a time.
-pub struct Trainer<'a> {
-    images: &'a Images,
-    recipe: &'a Recipe,
-    sgd: Sgd,
-    epoch: u32,
+/// The epochs of a run: counts them, reports each, and measures their time.
+struct Epochs {
+    total: u32,
+    done: u32,
     seconds: f64,
 }
 
-impl<'a> Trainer<'a> {
-    /// Before the first epoch.
+impl Epochs {
+    fn new(total: u32) -> Self {
+        Self { total, done: 0, seconds: 0.0 }
+    }
+
+    /// The passes of the next epoch, which are told its number from 1, unless all are done.
+    fn run_next(
+        &mut self,
+        observer: &mut dyn Observer,
+        passes: impl FnOnce(u32, &mut dyn Observer) -> Result<Tally, StageError>,
+    ) -> Result<Option<Tally>, StageError> {
+        if self.done == self.total {
+            return Ok(None);
+        }
+        let started = Instant::now();
+        let tally = passes(self.done + 1, observer)?;
+        self.done += 1;
+        self.seconds += started.elapsed().as_secs_f64();
+        observer.epoch(self.done, self.total, &tally);
+        if self.done == self.total {
+            observer.trained(self.seconds);
+        }
+        Ok(Some(tally))
+    }
+}
+
+/// Runs `total` epochs, each of the passes that `passes` makes (it is told the epoch, from 1); gives the loss of each
+/// step.
+///
+/// # Errors
+/// Those of `passes`.
+pub fn epochs(
+    total: u32,
+    observer: &mut dyn Observer,
+    mut passes: impl FnMut(u32, &mut dyn Observer) -> Result<Tally, StageError>,
+) -> Result<Vec<f64>, StageError> {
+    let (mut epochs, mut losses) = (Epochs::new(total), Vec::new());
+    while let Some(mut tally) = epochs.run_next(observer, &mut passes)? {
+        losses.append(&mut tally.losses);
+    }
+    Ok(losses)
+}
+
+/// Trains by one loss, an epoch at a time.
+pub struct Trainer<'a, R = Optimizer, D = Sgd> {
+    images: &'a Images,
+    recipe: &'a Recipe<R>,
+    descent: D,
+    epochs: Epochs,
+}
+
+impl<'a, R: Begin> Trainer<'a, R, R::Descent> {
+    /// Before the first epoch; trains all weights by the recipe's optimizer.
     #[must_use]
-    pub fn new(network: &Network, images: &'a Images, recipe: &'a Recipe) -> Self {
-        let sgd = Sgd::new(network.train_only(Part::All), &recipe.optimizer);
-        Self { images, recipe, sgd, epoch: 0, seconds: 0.0 }
+    pub fn new(network: &Network, images: &'a Images, recipe: &'a Recipe<R>) -> Self {
+        Self::with(recipe.optimizer.begin(network.train_only(Part::All)), images, recipe)
+    }
+}
+
+impl<'a, R: Rule, D: Descent> Trainer<'a, R, D> {
+    /// Before the first epoch; trains whatever `descent` moves.
+    #[must_use]
+    pub fn with(descent: D, images: &'a Images, recipe: &'a Recipe<R>) -> Self {
+        Self { images, recipe, descent, epochs: Epochs::new(recipe.epochs) }
     }
 
     /// Epochs done.
     #[must_use]
     pub fn epoch(&self) -> u32 {
-        self.epoch
+        self.epochs.done
     }
 
     /// The next epoch (they count from 1, also where `step` is told), unless all are done.
@@ -172,38 +322,43 @@ impl<'a> Trainer<'a> {
         observer: &mut dyn Observer,
         mut step: impl FnMut(u32, &Batch) -> Result<Step, StageError>,
     ) -> Result<Option<Tally>, StageError> {
-        if self.epoch == self.recipe.epochs {
-            return Ok(None);
-        }
-        self.epoch += 1;
-        let epoch = self.epoch;
-        if self.recipe.momentum_reset {
-            self.sgd.reset();
-        }
-        let started = Instant::now();
-        let batches = self.images.batches(self.recipe, &format!("epoch-{epoch}"));
-        let tally = pass(epoch, batches, &mut self.sgd, observer, |batch| step(epoch, batch))?;
-        self.seconds += started.elapsed().as_secs_f64();
-        observer.epoch(epoch, self.recipe.epochs, &tally);
-        if epoch == self.recipe.epochs {
-            observer.trained(self.seconds);
-        }
-        Ok(Some(tally))
+        let Self { images, recipe, descent, epochs } = self;
+        epochs.run_next(observer, |epoch, observer| {
+            if recipe.momentum_reset {
+                descent.restart();
+            }
+            let batches = images.batches(recipe, &format!("epoch-{epoch}"));
+            pass(epoch, batches, descent, observer, |batch| step(epoch, batch))
+        })
     }
 }
 
-/// Trains all weights for all epochs of the recipe and gives each epoch's tally.
+/// Trains all weights by the recipe's optimizer, for all its epochs, and gives each epoch's tally.
 ///
 /// # Errors
 /// As [`pass`].
-pub fn fit(
+pub fn fit<R: Begin>(
     network: &Network,
     images: &Images,
-    recipe: &Recipe,
+    recipe: &Recipe<R>,
+    observer: &mut dyn Observer,
+    step: impl FnMut(u32, &Batch) -> Result<Step, StageError>,
+) -> Result<Vec<Tally>, StageError> {
+    fit_with(recipe.optimizer.begin(network.train_only(Part::All)), images, recipe, observer, step)
+}
+
+/// As [`fit`], for whatever `descent` moves.
+///
+/// # Errors
+/// As [`pass`].
+pub fn fit_with<R: Rule>(
+    descent: impl Descent,
+    images: &Images,
+    recipe: &Recipe<R>,
     observer: &mut dyn Observer,
     mut step: impl FnMut(u32, &Batch) -> Result<Step, StageError>,
 ) -> Result<Vec<Tally>, StageError> {
-    let mut trainer = Trainer::new(network, images, recipe);
+    let mut trainer = Trainer::with(descent, images, recipe);
     let mut tallies = Vec::new();
     while let Some(tally) = trainer.next_epoch(observer, &mut step)? {
         tallies.push(tally);

@@ -1,19 +1,20 @@
-//! Labelled images on the device, and the batches of an epoch: order, conversion and augmentation.
+//! Labelled images on the device, and the batches of an epoch: order, conversion, augmentation, and the network's view.
 //!
-//! Pixels stay in their stored type and become floats a batch at a time. What is random is drawn here in Rust, per
-//! sample in the order of the epoch; the device only indexes.
+//! Pixels stay in their stored type and size, and become floats of the network's input size a batch at a time.
 
 use std::collections::BTreeSet;
 
-use rand::Rng;
 use tch::{Device, Kind, Tensor};
 
 use crate::dataset::{Dataset, Pixels};
 use crate::io::StageIo;
 use crate::model::network::Network;
+use crate::model::view::View;
 use crate::rng;
 use crate::stage::StageError;
-use crate::train::params::{Augment, Order, Recipe};
+use crate::train::augment::Changes;
+use crate::train::params::{Order, Recipe, Rule};
+use crate::train::resample::show;
 
 /// Images and labels, checked against the network that they are for.
 pub struct Images {
@@ -22,13 +23,15 @@ pub struct Images {
     /// i64 [N], on the device.
     labels: Tensor,
     labels_on_host: Vec<i64>,
+    /// How the network sees them.
+    view: View,
     kind: Kind,
     device: Device,
 }
 
 /// Some samples, ready for [`Network::forward`].
 pub struct Batch {
-    /// Pixels in [0, 1], [n, C, H, W], in the network's type.
+    /// Pixels in [0, 1], [n, C, H, W], of the network's input size and in its type.
     pub pixels: Tensor,
     /// Labels, i64 [n].
     pub labels: Tensor,
@@ -59,9 +62,10 @@ impl Images {
         if channels != architecture.channels as usize {
             return bad(format!("images of {channels} channel(s); the network takes {}", architecture.channels));
         }
-        if (height, width) != (28, 28) && (height, width) != (32, 32) {
-            return bad(format!("images of {height}x{width} pixels; AllCNN takes 28x28 and 32x32"));
-        }
+        let view = match architecture.view(height, width) {
+            Ok(view) => view,
+            Err(takes) => return bad(format!("images of {height}x{width} pixels; {takes}")),
+        };
         let classes = i64::from(architecture.classes);
         if let Some(at) = dataset.labels.iter().position(|label| !(0..classes).contains(label)) {
             let label = dataset.labels[at];
@@ -76,7 +80,7 @@ impl Images {
         let pixels = pixels.and_then(|p| p.f_view(shape)).and_then(|p| p.f_to_device(device));
         let pixels = pixels.map_err(|e| StageError::input(name, e.to_string()))?;
         let labels = Tensor::from_slice(&dataset.labels).to_device(device);
-        Ok(Self { pixels, labels, labels_on_host: dataset.labels.clone(), kind: network.kind(), device })
+        Ok(Self { pixels, labels, labels_on_host: dataset.labels.clone(), view, kind: network.kind(), device })
     }
 
     /// Number of samples.
@@ -120,6 +124,66 @@ impl Images {
         Ok(())
     }
 
+    /// The samples of `class`, and all others, each in stored order; `name` is used in errors.
+    ///
+    /// # Errors
+    /// When there is none of the one or of the other.
+    pub fn split(&self, name: &str, class: u32) -> Result<(Self, Self), StageError> {
+        let (own, others): (Vec<usize>, Vec<usize>) =
+            (0..self.len()).partition(|&row| self.labels_on_host[row] == i64::from(class));
+        for (part, what) in [(&own, "no sample"), (&others, "no sample but those")] {
+            if part.is_empty() {
+                return Err(StageError::input(name, format!("{what} of class {class}; both parts are needed")));
+            }
+        }
+        Ok((self.select(&own), self.select(&others)))
+    }
+
+    /// These samples, then those of `more`.
+    #[must_use]
+    pub fn then(&self, more: &Self) -> Self {
+        let alike = self.pixels.kind() == more.pixels.kind();
+        let pixels = |images: &Self| if alike { images.pixels.shallow_clone() } else { images.floats(&images.pixels) };
+        Self {
+            pixels: Tensor::cat(&[pixels(self), pixels(more)], 0),
+            labels: Tensor::cat(&[&self.labels, &more.labels], 0),
+            labels_on_host: [self.labels_on_host.as_slice(), &more.labels_on_host].concat(),
+            kind: self.kind,
+            device: self.device,
+            view: self.view,
+        }
+    }
+
+    /// How the network is shown these images.
+    #[must_use]
+    pub fn view(&self) -> View {
+        self.view
+    }
+
+    /// Images that a method made: `pixels` float, [n, C, H, W], in the network's type and on its device, all of `class`;
+    /// shown as they are.
+    #[must_use]
+    pub fn made(pixels: Tensor, class: u32) -> Self {
+        let labels = vec![i64::from(class); pixels.size()[0] as usize];
+        let (kind, device) = (pixels.kind(), pixels.device());
+        let view = View::AsStored;
+        Self {
+            labels: Tensor::from_slice(&labels).to_device(device),
+            labels_on_host: labels,
+            pixels,
+            kind,
+            device,
+            view,
+        }
+    }
+
+    /// Channels, height and width of an image.
+    #[must_use]
+    pub fn shape(&self) -> [i64; 3] {
+        let size = self.pixels.size();
+        [size[1], size[2], size[3]]
+    }
+
     /// The samples `rows`, in that order.
     #[must_use]
     pub fn select(&self, rows: &[usize]) -> Self {
@@ -128,6 +192,7 @@ impl Images {
             pixels: self.pixels.index_select(0, &index),
             labels: self.labels.index_select(0, &index),
             labels_on_host: rows.iter().map(|&row| self.labels_on_host[row]).collect(),
+            view: self.view,
             kind: self.kind,
             device: self.device,
         }
@@ -142,7 +207,7 @@ impl Images {
         Tensor::from_slice(values).to_device(self.device)
     }
 
-    /// All samples as stored, `batch_size` at a time: for evaluation.
+    /// All samples in stored order and without chance, `batch_size` at a time: for evaluation.
     #[must_use]
     pub fn in_order(&self, batch_size: usize) -> Batches<'_> {
         let all: Vec<usize> = (0..self.len()).collect();
@@ -151,13 +216,32 @@ impl Images {
 
     /// The batches of one pass; `pass` names it in the random streams, for instance `epoch-3`.
     #[must_use]
-    pub fn batches<'a>(&'a self, recipe: &'a Recipe, pass: &str) -> Batches<'a> {
+    pub fn batches<'a, R: Rule>(&'a self, recipe: &'a Recipe<R>, pass: &str) -> Batches<'a> {
         let order = match recipe.order {
             Order::Sequential => (0..self.len()).collect(),
             Order::Shuffled => rng::permutation(&mut recipe.stream(&format!("order/{pass}")), self.len()),
         };
-        let changes = (!recipe.augment.is_none()).then(|| Changes::draw(self, recipe, pass));
+        let &[_, _, height, width] = self.pixels.size().as_slice() else { unreachable!("images have four dimensions") };
+        let size = [height as usize, width as usize];
+        let draw = || Changes::draw(recipe, pass, self.len(), size, self.view, self.device);
+        let changes = (!recipe.augment.is_none()).then(draw);
         Batches { images: self, rows: self.rows(&order), changes, batch_size: i64::from(recipe.batch_size), next: 0 }
+    }
+
+    /// The batches of one pass after another without end, each in an order of its own; nothing where there is
+    /// no sample.
+    pub fn cycle<'a, R: Rule>(&'a self, recipe: &'a Recipe<R>, pass: &str) -> impl Iterator<Item = Batch> + use<'a, R> {
+        let pass = pass.to_owned();
+        let last = if self.is_empty() { 0 } else { u64::MAX };
+        (1..=last).flat_map(move |round| self.batches(recipe, &format!("{pass}/round-{round}")))
+    }
+
+    /// Stored pixels as floats of the network's type, in [0, 1].
+    fn floats(&self, stored: &Tensor) -> Tensor {
+        match stored.kind() {
+            Kind::Uint8 => stored.to_kind(self.kind) / 255.0,
+            _ => stored.to_kind(self.kind),
+        }
     }
 
     fn rows(&self, rows: &[usize]) -> Tensor {
@@ -186,61 +270,12 @@ impl Iterator for Batches<'_> {
         let (start, count) = (self.next, self.batch_size.min(all - self.next));
         self.next += count;
         let rows = self.rows.narrow(0, start, count);
-        let stored = self.images.pixels.index_select(0, &rows);
-        let pixels = match stored.kind() {
-            Kind::Uint8 => stored.to_kind(self.images.kind) / 255.0,
-            _ => stored.to_kind(self.images.kind),
-        };
+        let pixels = self.images.floats(&self.images.pixels.index_select(0, &rows));
         let pixels = match &self.changes {
             Some(changes) => changes.apply(&pixels, start),
-            None => pixels,
+            None => show(&pixels, self.images.view),
         };
         Some(Batch { pixels, labels: self.images.labels.index_select(0, &rows), rows })
-    }
-}
-
-/// The random crops and flips of one pass, one of each a sample, in the order of the pass.
-struct Changes<'a> {
-    augment: &'a Augment,
-    /// Rows and columns to begin the crop at, and whether to mirror (0 or 1): i64 [N] each.
-    top: Tensor,
-    left: Tensor,
-    mirror: Tensor,
-}
-
-impl<'a> Changes<'a> {
-    fn draw(images: &Images, recipe: &'a Recipe, pass: &str) -> Self {
-        let mut stream = recipe.stream(&format!("augment/{pass}"));
-        let most = 2 * i64::from(recipe.augment.crop_padding);
-        let (mut top, mut left, mut mirror) = (Vec::new(), Vec::new(), Vec::new());
-        for _ in 0..images.len() {
-            top.push(stream.random_range(0..=most));
-            left.push(stream.random_range(0..=most));
-            mirror.push(i64::from(recipe.augment.flip && stream.random::<bool>()));
-        }
-        let on_device = |values: &[i64]| images.per_sample(values);
-        Self { augment: &recipe.augment, top: on_device(&top), left: on_device(&left), mirror: on_device(&mirror) }
-    }
-
-    /// Changes the batch whose first sample is the `start`-th of the pass.
-    fn apply(&self, x: &Tensor, start: i64) -> Tensor {
-        let &[n, _, height, width] = x.size().as_slice() else { unreachable!("images have four dimensions") };
-        let drawn = |values: &Tensor| values.narrow(0, start, n).view([n, 1]);
-        let padding = i64::from(self.augment.crop_padding);
-        let padded = match (padding, self.augment.reflect) {
-            (0, _) => x.shallow_clone(),
-            (p, true) => x.reflection_pad2d([p; 4]),
-            (p, false) => x.constant_pad_nd([p; 4]),
-        };
-        let options = (Kind::Int64, x.device());
-        let rows: Tensor = Tensor::arange(height, options).view([1, height]) + drawn(&self.top);
-        let columns = Tensor::arange(width, options).view([1, width]);
-        let mirror = drawn(&self.mirror);
-        let columns: Tensor = &columns * (1 - &mirror) + (width - 1 - &columns) * &mirror + drawn(&self.left);
-        let sample = Tensor::arange(n, options).view([n, 1, 1]);
-        // Index tensors on both sides of a whole dimension put that dimension last: [n, H, W, C].
-        let index = [Some(sample), None, Some(rows.view([n, height, 1])), Some(columns.view([n, 1, width]))];
-        padded.index(&index).permute([0, 3, 1, 2]).contiguous()
     }
 }
 
@@ -250,7 +285,7 @@ mod tests {
     use super::*;
     use crate::model::architecture::{Architecture, ModelParams};
     use crate::model::init;
-    use crate::train::params::{BatchNorm, Normalise, Optimizer, Precision};
+    use crate::train::params::{Augment, BatchNorm, Normalise, Optimizer, Precision};
 
     fn network(channels: u32, normalise: Option<&Normalise>) -> Network {
         let params = ModelParams { width: 0.05, ..ModelParams::default() };
@@ -315,6 +350,26 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_cycle_begins_again_in_another_order_and_never_mixes_two_rounds_in_a_batch() {
+        let images = Images::new("data", &dataset(20, 1, 28), &network(1, None)).unwrap();
+        let rounds = |recipe: &Recipe, pass: &str| -> Vec<Vec<f64>> {
+            let batches: Vec<Vec<f64>> = images.cycle(recipe, pass).take(9).map(|batch| numbers(&batch.rows)).collect();
+            assert!(batches.iter().map(Vec::len).eq([7, 7, 6, 7, 7, 6, 7, 7, 6]));
+            batches.chunks(3).map(<[_]>::concat).collect()
+        };
+        let shuffled = rounds(&recipe(Order::Shuffled, Augment::default()), "epoch-1");
+        let stored: Vec<f64> = (0..20).map(f64::from).collect();
+        for round in &shuffled {
+            let mut sorted = round.clone();
+            sorted.sort_by(f64::total_cmp);
+            assert_eq!(sorted, stored);
+        }
+        assert!(shuffled[0] != shuffled[1] && shuffled[1] != shuffled[2] && shuffled[0] != shuffled[2]);
+        assert_ne!(shuffled, rounds(&recipe(Order::Shuffled, Augment::default()), "epoch-2"));
+        assert_eq!(rounds(&recipe(Order::Sequential, Augment::default()), "epoch-1"), [&stored[..]; 3]);
+    }
+
     /// The pixel at (y, x) of an image padded without end, by zeros or by reflection at the edge pixels.
     fn padded(image: &[f64], side: i64, reflect: bool, y: i64, x: i64) -> f64 {
         let mirror = |v: i64| {
@@ -339,7 +394,7 @@ mod tests {
         let side = 32_i64;
         for reflect in [false, true] {
             let images = Images::new("data", &dataset(60, 3, 32), &network(3, None)).unwrap();
-            let augment = Augment { crop_padding: 1, reflect, flip: true };
+            let augment = Augment { crop_padding: 1, reflect, flip: true, ..Augment::default() };
             let mut seen = BTreeSet::new();
             for (at, batch) in images.batches(&recipe(Order::Sequential, augment), "epoch-1").enumerate() {
                 let plain = images.select(&(7 * at..(7 * at + 7).min(60)).collect::<Vec<_>>());
@@ -367,6 +422,48 @@ mod tests {
     }
 
     #[test]
+    fn a_transformer_sees_stored_images_resized_and_each_training_image_its_own_part() {
+        let size = serde_json::json!({"image_size": 28, "patch": 7, "layers": 1, "heads": 2, "dim": 8, "mlp": 8});
+        let params: ModelParams = serde_json::from_value(serde_json::json!({"name": "vit_b_16", "vit": size})).unwrap();
+        let architecture = Architecture::new(&params, 3).unwrap();
+        let state = init::draw(&architecture, safetensors::tensor::Dtype::F64, 7, "");
+        let network = Network::from_state("test", &state, Precision::F64, None, Device::Cpu).unwrap();
+        let images = Images::new("data", &dataset(20, 3, 40), &network).unwrap();
+        let plain = images.in_order(20).next().unwrap().pixels;
+        assert_eq!(plain.size(), [20, 3, 28, 28]);
+        let stored = images.pixels.to_kind(Kind::Double) / 255.0;
+        assert_eq!(numbers(&plain), numbers(&show(&stored, View::Resized { shorter: 32, crop: 28 })));
+        let seen = |augment: &Augment, pass: &str| -> Vec<Tensor> {
+            let recipe = recipe(Order::Sequential, augment.clone());
+            images.batches(&recipe, pass).map(|batch| batch.pixels).collect()
+        };
+        // Without a change that is drawn, training sees what evaluation sees.
+        assert_eq!(numbers(&Tensor::cat(&seen(&Augment::default(), "epoch-1"), 0)), numbers(&plain));
+        let augment = Augment { random_resized_crop: true, flip: true, ..Augment::default() };
+        let first = Tensor::cat(&seen(&augment, "epoch-1"), 0);
+        assert_eq!(first.size(), [20, 3, 28, 28]);
+        assert_eq!(numbers(&first), numbers(&Tensor::cat(&seen(&augment, "epoch-1"), 0)));
+        assert_ne!(numbers(&first), numbers(&Tensor::cat(&seen(&augment, "epoch-2"), 0)));
+        // A batch of its own, at its own place in the stream, is that part of the whole.
+        assert_eq!(numbers(&first.narrow(0, 7, 7)), numbers(&seen(&augment, "epoch-1")[1]));
+        // A shift of a stored image is seen, resized: not the shift of what is seen.
+        let shifted = Augment { crop_padding: 2, ..Augment::default() };
+        assert_eq!(seen(&shifted, "epoch-1")[0].size(), [7, 3, 28, 28]);
+    }
+
+    #[test]
+    fn parts_of_images_that_a_network_takes_as_they_are_get_their_size_back() {
+        let images = Images::new("data", &dataset(9, 1, 28), &network(1, None)).unwrap();
+        let augment = Augment { random_resized_crop: true, ..Augment::default() };
+        let recipe = recipe(Order::Sequential, augment);
+        let batch = images.batches(&recipe, "epoch-1").next().unwrap();
+        assert_eq!(batch.pixels.size(), [7, 1, 28, 28]);
+        let plain = numbers(&images.in_order(7).next().unwrap().pixels);
+        assert_ne!(numbers(&batch.pixels), plain);
+        assert!(batch.pixels.max().double_value(&[]) <= plain.iter().copied().fold(0.0, f64::max));
+    }
+
+    #[test]
     fn normalisation_inside_the_network_equals_normalised_images() {
         use crate::model::network::Mode;
         let normalise = Normalise { mean: vec![0.5, 0.4, 0.3], std: vec![0.2, 0.25, 0.3] };
@@ -377,6 +474,41 @@ mod tests {
         let normalised = (&pixels - channels(&normalise.mean)) / channels(&normalise.std);
         assert_eq!(numbers(&inside.forward(&pixels, Mode::Eval)), numbers(&outside.forward(&normalised, Mode::Eval)));
         assert_ne!(numbers(&inside.forward(&pixels, Mode::Eval)), numbers(&outside.forward(&pixels, Mode::Eval)));
+    }
+
+    #[test]
+    fn a_class_and_the_others_keep_their_stored_order_and_join_again() {
+        let network = network(1, None);
+        let images = Images::new("data", &dataset(25, 1, 28), &network).unwrap();
+        let (own, others) = images.split("data", 3).unwrap();
+        assert_eq!(own.labels(), [3, 3, 3]);
+        let expected: Vec<i64> = (0..25).map(|i| i % 10).filter(|label| *label != 3).collect();
+        assert_eq!(others.labels(), expected);
+        let pixels =
+            |images: &Images| -> Vec<f64> { images.in_order(7).flat_map(|batch| numbers(&batch.pixels)).collect() };
+        let all = own.then(&others);
+        assert_eq!(pixels(&all), [pixels(&own), pixels(&others)].concat());
+        let rows = |keep: bool| (0..25).filter(move |row| (row % 10 == 3) == keep);
+        let stored = images.select(&rows(true).chain(rows(false)).collect::<Vec<_>>());
+        assert_eq!(pixels(&all), pixels(&stored));
+        assert_eq!(
+            numbers(&all.in_order(25).next().unwrap().labels),
+            [own.labels(), others.labels()].concat().into_iter().map(|l| l as f64).collect::<Vec<_>>()
+        );
+        let problem = |part: &Images| part.split("data", 3).map(|_| ()).expect_err("one part is empty").to_string();
+        assert_eq!(problem(&own), "data: no sample but those of class 3; both parts are needed");
+        assert_eq!(problem(&others), "data: no sample of class 3; both parts are needed");
+    }
+
+    #[test]
+    fn images_made_here_join_stored_ones_without_being_rounded_or_clamped() {
+        let images = Images::new("data", &dataset(2, 1, 28), &network(1, None)).unwrap();
+        let made = Images::made(Tensor::full([3, 1, 28, 28], 1.0 / 3.0 + 1.0, (Kind::Double, Device::Cpu)), 4);
+        let all = made.then(&images);
+        assert_eq!((all.labels(), all.shape()), ([4, 4, 4, 0, 1].as_slice(), [1, 28, 28]));
+        let pixels: Vec<f64> = all.in_order(2).flat_map(|batch| numbers(&batch.pixels)).collect();
+        assert!(pixels[..3 * 784].iter().all(|pixel| *pixel == 1.0 / 3.0 + 1.0));
+        assert_eq!(pixels[3 * 784..], numbers(&images.in_order(2).next().unwrap().pixels));
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! Losses as pure functions of tensors, from the equations of the PRU paper (Zhang, Chen, Zhang, Xu, ACML 2024).
+//! Losses as pure functions of tensors: those of the PRU paper (Zhang, Chen, Zhang, Xu, ACML 2024; its equations are
+//! named), and those that several methods share.
 //!
 //! No function here reads a value back from the device.
 
@@ -26,6 +27,12 @@ pub fn masked_target(original_logits: &Tensor, forget: u32) -> Tensor {
 /// log(softmax + 1e-6). Both [n, K]; 0 log 0 is 0.
 pub fn perception(logits: &Tensor, target: &Tensor) -> Tensor {
     let student = (logits.softmax(1, logits.kind()) + TINY).log();
+    (target.special_xlogy(target) - target * student).sum(logits.kind()) / logits.size()[0] as f64
+}
+
+/// The mean over the batch of KL(target || softmax(logits)) with a true `log_softmax`. Both [n, K]; 0 log 0 is 0.
+pub fn divergence(logits: &Tensor, target: &Tensor) -> Tensor {
+    let student = logits.log_softmax(1, logits.kind());
     (target.special_xlogy(target) - target * student).sum(logits.kind()) / logits.size()[0] as f64
 }
 
@@ -112,6 +119,26 @@ mod tests {
             let gradient = &Tensor::run_backward(&[&loss], &[&logits], false, false)[0];
             assert_eq!(value(&gradient.isfinite().all().to_kind(Kind::Double)), 1.0);
         }
+    }
+
+    #[test]
+    fn divergence_is_that_of_the_definition_and_its_gradient_is_softmax_minus_target() {
+        let target = Tensor::from_slice2(&[[0.5, 0.5, 0.0], [0.25, 0.0, 0.75]]);
+        let logits = rows(&[[1.0, 2.0], [-0.5, 0.25]]);
+        let logits = Tensor::cat(&[logits.detach(), Tensor::from_slice2(&[[0.5], [3.0]])], 1).set_requires_grad(true);
+        let loss = divergence(&logits, &target);
+        let p = logits.detach().softmax(1, Kind::Double);
+        let term = |row: i64, k: i64, t: f64| t * (t / p.double_value(&[row, k])).ln();
+        let expected = (term(0, 0, 0.5) + term(0, 1, 0.5) + term(1, 0, 0.25) + term(1, 2, 0.75)) / 2.0;
+        assert!((value(&loss) - expected).abs() < 1e-12);
+        let expected: Vec<f64> = Vec::try_from(((&p - &target) / 2.0).flatten(0, -1)).expect("a vector of f64");
+        for (ours, theirs) in gradient(&loss, &logits).iter().zip(expected) {
+            assert!((ours - theirs).abs() < 1e-12);
+        }
+        // No 1e-6 in the logarithm: a gap of 1000 costs 1000, where `perception` ends at -ln 1e-6.
+        let target = Tensor::from_slice2(&[[1.0, 0.0]]);
+        let logits = Tensor::from_slice2(&[[0.0, 1000.0]]);
+        assert_eq!(value(&divergence(&logits, &target)), 1000.0);
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! `train/original`: trains a network from fresh weights. Also holds what `unlearn/retrain` shares with it.
+//! `train/original`: trains a network, from fresh weights or from those of another network. Also holds what
+//! `unlearn/retrain` shares with it.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -14,7 +15,7 @@ pub struct Original;
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Params {
-    /// The network.
+    /// The network; where `start` is connected, that of its weights.
     #[serde(default)]
     pub model: ModelParams,
     /// Passes over the data.
@@ -53,6 +54,12 @@ pub(crate) const fn usual_optimizer() -> Optimizer {
     Optimizer::new(1e-2, 1e-4)
 }
 
+/// The port of weights to begin with.
+pub(crate) const START: Port = Port::optional(
+    "start",
+    "weights to begin with, for instance pre-trained ones from `model/import`; none: fresh ones",
+);
+
 /// The output ports of training.
 pub(crate) const OUTPUTS: &[OutputPort] = &[
     OutputPort::file("model", "model.safetensors", "the trained network"),
@@ -81,10 +88,10 @@ impl Stage for Original {
     type Params = Params;
 
     const NAME: &'static str = "train/original";
-    const VERSION: u32 = 1;
-    const SUMMARY: &'static str = "Trains a network from fresh weights.";
+    const VERSION: u32 = 2;
+    const SUMMARY: &'static str = "Trains a network, from fresh or given weights.";
     const TOOLCHAIN: &'static [Tool] = &[Tool::Libtorch];
-    const INPUTS: &'static [Port] = &[Port::data("data", Sees::Both, "the training data")];
+    const INPUTS: &'static [Port] = &[Port::data("data", Sees::Both, "the training data"), START];
     const OUTPUTS: &'static [OutputPort] = OUTPUTS;
 
     fn check(params: &Params) -> Vec<Problem> {
@@ -119,13 +126,14 @@ mod torch {
     use crate::model::architecture::{Architecture, ModelParams};
     use crate::model::init;
     use crate::model::network::Network;
+    use crate::model::state::StateDict;
     use crate::stage::StageError;
     use crate::train::fit::{Observer, Step, Tally, fit};
     use crate::train::images::Images;
     use crate::train::params::{Normalise, Precision, Recipe};
-    use crate::train::session::{save_network, torch_session};
+    use crate::train::session::{read_state, save_network, torch_session};
 
-    /// Training from fresh weights on port `data`, which `train/original` and `unlearn/retrain` have in common.
+    /// Training on port `data`, from the weights of port `start` or fresh ones, which `train/original` and `unlearn/retrain` have in common.
     pub struct Scratch<'a> {
         /// The network.
         pub model: &'a ModelParams,
@@ -133,7 +141,7 @@ mod torch {
         pub precision: Precision,
         /// Per-channel normalisation.
         pub normalise: Option<&'a Normalise>,
-        /// All else; its purpose and seed also decide the first weights.
+        /// All else; its purpose and seed also decide fresh weights.
         pub recipe: Recipe,
     }
 
@@ -147,9 +155,8 @@ mod torch {
             let device = torch_session(io)?;
             let dataset = Dataset::from_input("data", io.input("data")?)?;
             let architecture = Architecture::new(self.model, dataset.shape[1] as u32)?;
-            let dtype = if self.precision == Precision::F64 { Dtype::F64 } else { Dtype::F32 };
-            let state = init::draw(&architecture, dtype, self.recipe.seed, self.recipe.purpose);
-            let network = Network::from_state("the fresh network", &state, self.precision, self.normalise, device)?;
+            let state = self.start(io, &architecture)?;
+            let network = Network::from_state("start", &state, self.precision, self.normalise, device)?;
             let images = Images::new("data", &dataset, &network)?;
             accept(&images)?;
             let tallies = train(&network, &images, &self.recipe, io)?;
@@ -159,6 +166,22 @@ mod torch {
             }
             io.write("history", history.as_bytes())?;
             save_network(io, &network)
+        }
+
+        /// The weights that training begins with, which are those of `architecture`.
+        fn start(&self, io: &StageIo, architecture: &Architecture) -> Result<StateDict, StageError> {
+            if io.inputs("start").is_empty() {
+                let dtype = if self.precision == Precision::F64 { Dtype::F64 } else { Dtype::F32 };
+                return Ok(init::draw(architecture, dtype, self.recipe.seed, self.recipe.purpose));
+            }
+            let state = read_state(io, "start")?;
+            match Architecture::from_metadata(&state.metadata) {
+                Ok(given) if given != *architecture => {
+                    let (given, wanted) = (given.describe(), architecture.describe());
+                    Err(StageError::input("start", format!("this is {given}; `model` and the images say {wanted}")))
+                }
+                _ => Ok(state),
+            }
         }
     }
 

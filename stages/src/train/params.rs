@@ -38,7 +38,16 @@ impl Optimizer {
     pub(crate) const fn usual_momentum() -> f64 {
         0.9
     }
+}
 
+/// What a recipe says of its optimizer: [`Optimizer`], [`super::adam::AdamSettings`], or nothing (`()`) where passes are
+/// made without one or with several.
+pub trait Rule {
+    /// Adds what is out of range.
+    fn check(&self, problems: &mut Vec<Problem>);
+}
+
+impl Rule for Optimizer {
     fn check(&self, problems: &mut Vec<Problem>) {
         positive("optimizer.lr", self.lr, problems);
         momentum_in_range("optimizer.momentum", self.momentum, problems);
@@ -47,6 +56,10 @@ impl Optimizer {
             problems.push(("optimizer.nesterov", "needs a momentum above 0".to_owned()));
         }
     }
+}
+
+impl Rule for () {
+    fn check(&self, _problems: &mut Vec<Problem>) {}
 }
 
 /// The order in which an epoch goes through the samples. The last batch may be smaller; none is dropped.
@@ -99,13 +112,23 @@ pub struct Augment {
     /// Mirror left and right with probability 1/2.
     #[serde(default)]
     pub flip: bool,
+    /// Take a random part of the stored image (8 % to all of its area, width over height from 3/4 to 4/3) and resize it,
+    /// bilinear and antialiased, to the network's input: torchvision's `RandomResizedCrop` with its defaults.
+    #[serde(default, skip_serializing_if = "is_false")]
+    #[schemars(extend("default" = false))]
+    pub random_resized_crop: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes fields by reference")]
+const fn is_false(value: &bool) -> bool {
+    !*value
 }
 
 impl Augment {
     /// Whether images are left as they are.
     #[must_use]
     pub fn is_none(&self) -> bool {
-        self.crop_padding == 0 && !self.flip
+        self.crop_padding == 0 && !self.flip && !self.random_resized_crop
     }
 }
 
@@ -121,13 +144,13 @@ pub struct Normalise {
 
 /// What every trainer does around its loss.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Recipe {
+pub struct Recipe<R = Optimizer> {
     /// Passes over the data.
     pub epochs: u32,
     /// Samples a step.
     pub batch_size: u32,
     /// The step's rule.
-    pub optimizer: Optimizer,
+    pub optimizer: R,
     /// Whether every epoch starts with a fresh optimizer (zero momentum).
     pub momentum_reset: bool,
     /// The order of the samples.
@@ -142,7 +165,7 @@ pub struct Recipe {
     pub purpose: &'static str,
 }
 
-impl Recipe {
+impl<R: Rule> Recipe<R> {
     /// The random stream of this recipe for one purpose.
     #[must_use]
     pub fn stream(&self, purpose: &str) -> ChaCha20Rng {
@@ -157,7 +180,7 @@ impl Recipe {
         problems
     }
 
-    /// As [`Self::check`], without the optimizer: for methods that have their own or none.
+    /// As [`Self::check`], without the optimizer: for methods whose optimizers have fields of their own.
     #[must_use]
     pub fn check_passes(&self) -> Vec<Problem> {
         let mut problems: Vec<Problem> = Vec::new();
@@ -214,6 +237,9 @@ fn check_augment(augment: &Augment, problems: &mut Vec<Problem>) {
     if augment.reflect && augment.crop_padding == 0 {
         problems.push(("augment.reflect", "needs a crop_padding above 0".to_owned()));
     }
+    if augment.random_resized_crop && augment.crop_padding > 0 {
+        problems.push(("augment.random_resized_crop", "takes the place of crop_padding; give one of them".to_owned()));
+    }
 }
 
 pub(crate) fn check_normalise(normalise: Option<&Normalise>, problems: &mut Vec<Problem>) {
@@ -234,6 +260,10 @@ pub(crate) const fn usual_seed() -> u64 {
     7
 }
 
+pub(crate) const fn frozen_batch_norm() -> BatchNorm {
+    BatchNorm::Frozen
+}
+
 pub(crate) const fn ten_epochs() -> u32 {
     10
 }
@@ -244,6 +274,10 @@ pub(crate) const fn batches_of_64() -> u32 {
 
 pub(crate) const fn batches_of_128() -> u32 {
     128
+}
+
+pub(crate) const fn batches_of_256() -> u32 {
+    256
 }
 
 #[cfg(test)]
@@ -271,13 +305,23 @@ mod tests {
             epochs: 0,
             batch_size: 0,
             optimizer: Optimizer { lr: f64::INFINITY, momentum: 1.0, weight_decay: -1.0, nesterov: false },
-            augment: Augment { crop_padding: 0, reflect: true, flip: false },
+            augment: Augment { reflect: true, ..Augment::default() },
             ..recipe()
         };
         let fields: Vec<_> = bad.check().into_iter().map(|(field, _)| field).collect();
         let expected =
             ["epochs", "batch_size", "augment.reflect", "optimizer.lr", "optimizer.momentum", "optimizer.weight_decay"];
         assert_eq!(fields, expected);
+    }
+
+    #[test]
+    fn a_crop_is_either_padded_or_resized_and_one_left_out_is_not_written() {
+        let both = Augment { crop_padding: 4, random_resized_crop: true, ..Augment::default() };
+        let problems = Recipe { augment: both, ..recipe() }.check();
+        assert_eq!(problems[0].0, "augment.random_resized_crop");
+        let text = serde_json::to_string(&Augment::default()).unwrap();
+        assert_eq!(text, r#"{"crop_padding":0,"reflect":false,"flip":false}"#);
+        assert!(!Augment { random_resized_crop: true, ..Augment::default() }.is_none());
     }
 
     #[test]

@@ -71,10 +71,36 @@ pub fn load_network(
     network_of(io, port, &read_state(io, port)?, precision, normalise)
 }
 
+/// Reads the network of an input port in the precision that its file stores: for measuring.
+///
+/// # Errors
+/// As [`load_network`].
+pub fn load_exact(io: &StageIo, port: &str, normalise: Option<&Normalise>) -> Result<Network, StageError> {
+    let state = read_state(io, port)?;
+    let double = state.tensors.values().any(|t| t.dtype == safetensors::tensor::Dtype::F64);
+    network_of(io, port, &state, if double { Precision::F64 } else { Precision::F32 }, normalise)
+}
+
+/// Refuses a class to be forgotten that the network does not have.
+///
+/// # Errors
+/// As said.
+pub fn expect_class(network: &Network, forget_class: u32) -> Result<(), StageError> {
+    let classes = network.architecture().classes;
+    if forget_class < classes {
+        return Ok(());
+    }
+    Err(StageError::failed(format!("forget_class is {forget_class}; the network has {classes} classes")))
+}
+
 /// Writes the network to the output `model`.
 ///
 /// # Errors
-/// When writing fails.
+/// When a weight or statistic is NaN or infinite (the last step of a training is seen by no loss), or writing fails.
 pub fn save_network(io: &StageIo, network: &Network) -> Result<(), StageError> {
-    io.write("model", &network.to_state()?.to_bytes()?)
+    let state = network.to_state()?;
+    if let Some(name) = state.not_finite() {
+        return Err(StageError::failed(format!("`{name}` became NaN or infinite in training")));
+    }
+    io.write("model", &state.to_bytes()?)
 }

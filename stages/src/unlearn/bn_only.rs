@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::stage::{OutputPort, Port, Sees, Stage, Tool};
-use crate::train::params::{self, Augment, BatchNorm, Normalise, Optimizer, Order, Precision, Problem, Recipe};
+use crate::train::params::{self, Augment, BatchNorm, Normalise, Order, Precision, Problem, Recipe};
 
 /// The stage `unlearn/bn_only`.
 pub struct BnOnly;
@@ -50,12 +50,11 @@ fn as_pru() -> Vec<u32> {
 }
 
 impl Params {
-    fn recipe(&self) -> Recipe {
+    fn recipe(&self) -> Recipe<()> {
         Recipe {
             epochs: self.epochs,
             batch_size: self.batch_size,
-            // Nothing is trained.
-            optimizer: Optimizer::new(1.0, 0.0),
+            optimizer: (),
             momentum_reset: false,
             order: self.order,
             augment: self.augment.clone(),
@@ -70,7 +69,7 @@ impl Stage for BnOnly {
     type Params = Params;
 
     const NAME: &'static str = "unlearn/bn_only";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const SUMMARY: &'static str = "Control: only BatchNorm's running statistics move, by forget batches; no training.";
     const TOOLCHAIN: &'static [Tool] = &[Tool::Libtorch];
     const INPUTS: &'static [Port] =
@@ -78,8 +77,7 @@ impl Stage for BnOnly {
     const OUTPUTS: &'static [OutputPort] = &[OutputPort::file("model", "model.safetensors", "the network after it")];
 
     fn check(params: &Params) -> Vec<Problem> {
-        let mut problems = params.recipe().check_passes();
-        params::check_normalise(params.normalise.as_ref(), &mut problems);
+        let mut problems = params.recipe().check_with(params.normalise.as_ref());
         if params.updates.iter().sum::<u32>() == 0 {
             problems.push(("updates", "makes no update; [2, 1] is what PRU makes".to_owned()));
         }

@@ -104,7 +104,7 @@ impl Stage for BoundaryShrink {
     type Params = Params;
 
     const NAME: &'static str = "unlearn/boundary_shrink";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const SUMMARY: &'static str = "Fine-tunes on the forget class with the labels of adversarial neighbours.";
     const TOOLCHAIN: &'static [Tool] = &[Tool::Libtorch];
     const INPUTS: &'static [Port] =

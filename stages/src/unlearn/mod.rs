@@ -8,11 +8,33 @@ use rand::Rng;
 
 use crate::rng;
 
+pub mod amnesiac;
+mod ascent;
+pub mod bad_teacher;
+pub mod bias_mask;
 pub mod bn_only;
+pub mod boundary_expand;
 pub mod boundary_shrink;
+pub mod classifier_only;
+pub mod delete;
+pub mod fine_tune;
+pub mod gradient_ascent;
+pub mod jit;
+pub mod l1_sparse;
+pub mod l2ul;
+pub mod neg_grad_plus;
 pub mod pru;
 pub mod random_label;
 pub mod retrain;
+#[cfg(feature = "torch")]
+pub mod saliency;
+pub mod salun;
+pub mod salun_f;
+pub mod scrub;
+pub mod ssd;
+pub mod unroll;
+pub mod unroll_of;
+pub mod unsir;
 
 #[cfg(feature = "torch")]
 use crate::{
@@ -21,7 +43,7 @@ use crate::{
     stage::StageError,
     train::images::Images,
     train::params::{Normalise, Precision},
-    train::session::load_network,
+    train::session::{expect_class, load_network},
 };
 
 /// For each sample a class drawn uniformly from all but its own. The same seed gives the same labels in every method.
@@ -50,6 +72,55 @@ pub fn open(
     let images = Images::load(io, "data", &network)?;
     images.expect_only(forget_class)?;
     Ok((network, images))
+}
+
+/// As [`open`], for a port that gives every class but the one to be forgotten.
+///
+/// # Errors
+/// When an input is damaged or does not fit, or the data hold the class to be forgotten.
+#[cfg(feature = "torch")]
+pub fn open_retain(
+    io: &StageIo,
+    precision: Precision,
+    normalise: Option<&Normalise>,
+    forget_class: u32,
+) -> Result<(Network, Images), StageError> {
+    let (network, images) = open_all(io, precision, normalise, forget_class)?;
+    images.expect_without(forget_class)?;
+    Ok((network, images))
+}
+
+/// As [`open`], for a port that gives all classes.
+///
+/// # Errors
+/// When an input is damaged or does not fit.
+#[cfg(feature = "torch")]
+pub fn open_all(
+    io: &StageIo,
+    precision: Precision,
+    normalise: Option<&Normalise>,
+    forget_class: u32,
+) -> Result<(Network, Images), StageError> {
+    let network = load_network(io, "model", precision, normalise)?;
+    expect_class(&network, forget_class)?;
+    let images = Images::load(io, "data", &network)?;
+    Ok((network, images))
+}
+
+/// As [`open_all`], with the samples of the class to be forgotten and the others apart, each part in stored order.
+///
+/// # Errors
+/// When an input is damaged or does not fit, or one of the parts is empty.
+#[cfg(feature = "torch")]
+pub fn open_both(
+    io: &StageIo,
+    precision: Precision,
+    normalise: Option<&Normalise>,
+    forget_class: u32,
+) -> Result<(Network, Images, Images), StageError> {
+    let (network, images) = open_all(io, precision, normalise, forget_class)?;
+    let (forget, retain) = images.split("data", forget_class)?;
+    Ok((network, forget, retain))
 }
 
 #[cfg(test)]

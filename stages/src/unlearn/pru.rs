@@ -160,7 +160,7 @@ impl Stage for Pru {
     type Params = Params;
 
     const NAME: &'static str = "unlearn/pru";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const SUMMARY: &'static str = "Perception revising unlearning: moves the embeddings of the forget class.";
     const TOOLCHAIN: &'static [Tool] = &[Tool::Libtorch];
     const INPUTS: &'static [Port] =
@@ -204,14 +204,12 @@ pub use torch::{Losses, unlearn};
 
 #[cfg(feature = "torch")]
 mod torch {
-    use std::time::Instant;
-
     use tch::{Tensor, no_grad};
 
     use super::{Params, Perception, Variant};
     use crate::model::network::{Mode, Network, Part};
     use crate::stage::StageError;
-    use crate::train::fit::{Observer, Step, pass};
+    use crate::train::fit::{Observer, Step, epochs, pass};
     use crate::train::images::{Batch, Images};
     use crate::train::loss;
     use crate::train::sgd::Sgd;
@@ -317,21 +315,17 @@ mod torch {
             Variant::AsPublished => Part::Extractor,
             Variant::AsDescribed => Part::Classifier,
         };
-        let (started, mut all) = (Instant::now(), Vec::new());
-        for epoch in 1..=params.epochs {
+        epochs(params.epochs, observer, |epoch, observer| {
             let mut sgd = Sgd::new(network.train_only(Part::Extractor), &params.optimizer(params.lr_shift));
             let batches = images.batches(&recipe, &format!("epoch-{epoch}/pass-0"));
-            let mut tally = pass(epoch, batches, &mut sgd, observer, |batch| Ok(losses.shift(network, batch)))?;
-            all.append(&mut tally.losses);
-            if params.perception != Perception::NoneNoRefine {
-                let mut sgd = Sgd::new(network.train_only(refined), &params.optimizer(params.lr_refine));
-                let batches = images.batches(&recipe, &format!("epoch-{epoch}/pass-1"));
-                tally = pass(epoch, batches, &mut sgd, observer, |batch| Ok(losses.refine(network, batch)))?;
-                all.append(&mut tally.losses);
+            let shift = pass(epoch, batches, &mut sgd, observer, |batch| Ok(losses.shift(network, batch)))?;
+            if params.perception == Perception::NoneNoRefine {
+                return Ok(shift);
             }
-            observer.epoch(epoch, params.epochs, &tally);
-        }
-        observer.trained(started.elapsed().as_secs_f64());
-        Ok(all)
+            let mut sgd = Sgd::new(network.train_only(refined), &params.optimizer(params.lr_refine));
+            let batches = images.batches(&recipe, &format!("epoch-{epoch}/pass-1"));
+            let refine = pass(epoch, batches, &mut sgd, observer, |batch| Ok(losses.refine(network, batch)))?;
+            Ok(refine.after(shift))
+        })
     }
 }

@@ -70,7 +70,7 @@ impl Stage for RandomLabel {
     type Params = Params;
 
     const NAME: &'static str = "unlearn/random_label";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const SUMMARY: &'static str = "Fine-tunes on the forget class with random other labels.";
     const TOOLCHAIN: &'static [Tool] = &[Tool::Libtorch];
     const INPUTS: &'static [Port] =

@@ -1,7 +1,8 @@
 //! `unlearn/retrain`: training from fresh weights on everything but the forget class: what exact unlearning gives.
 //!
 //! The same recipe as `train/original`, with its own random streams: neither the first weights nor the order are those
-//! of the original.
+//! of the original. Where the original began with pre-trained weights, so does this (port `start`): a class that those
+//! have seen is then not wholly unseen.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -20,7 +21,7 @@ pub struct Retrain;
 pub struct Params {
     /// The class to be left out.
     pub forget_class: u32,
-    /// The network.
+    /// The network; where `start` is connected, that of its weights.
     #[serde(default)]
     pub model: ModelParams,
     /// Passes over the data.
@@ -75,10 +76,11 @@ impl Stage for Retrain {
     type Params = Params;
 
     const NAME: &'static str = "unlearn/retrain";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const SUMMARY: &'static str = "Trains from fresh weights without the forget class (exact unlearning).";
     const TOOLCHAIN: &'static [Tool] = &[Tool::Libtorch];
-    const INPUTS: &'static [Port] = &[Port::data("data", Sees::Retain, "the training data without the forget class")];
+    const INPUTS: &'static [Port] =
+        &[Port::data("data", Sees::Retain, "the training data without the forget class"), original::START];
     const OUTPUTS: &'static [OutputPort] = original::OUTPUTS;
 
     fn check(params: &Params) -> Vec<Problem> {

@@ -3,16 +3,17 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use pru_flow_cache::Digest;
 use pru_flow_stages::dataset::{Dataset, Pixels};
-use pru_flow_stages::io::{Attempt, Input, InputFile, StageIo};
+use pru_flow_stages::io::{Attempt, Input, InputFile, StageEvent, StageIo};
 use serde_json::Value;
 
 /// A finished run; its folder lives as long as this.
 pub struct Done {
     folder: tempfile::TempDir,
+    pub events: Vec<StageEvent>,
 }
 
 /// What a stage is run with.
@@ -22,13 +23,14 @@ pub struct Setup {
     inputs: BTreeMap<String, Vec<Input>>,
     threads: u32,
     files: tempfile::TempDir,
-    cancelled: bool,
+    kept: Option<PathBuf>,
+    cancelled: Arc<AtomicBool>,
 }
 
 impl Setup {
     pub fn new(stage: &'static str, params: Value) -> Self {
         let files = tempfile::tempdir().unwrap();
-        Self { stage, params, inputs: BTreeMap::new(), threads: 1, files, cancelled: false }
+        Self { stage, params, inputs: BTreeMap::new(), threads: 1, files, kept: None, cancelled: Arc::default() }
     }
 
     pub fn threads(mut self, threads: u32) -> Self {
@@ -36,8 +38,32 @@ impl Setup {
         self
     }
 
-    pub fn cancelled(mut self) -> Self {
-        self.cancelled = true;
+    pub fn cancelled(self) -> Self {
+        self.cancelled.store(true, Ordering::Relaxed);
+        self
+    }
+
+    /// Stops when `flag` says so.
+    pub fn cancelled_by(mut self, flag: &Arc<AtomicBool>) -> Self {
+        self.cancelled = Arc::clone(flag);
+        self
+    }
+
+    /// Where attempts at one action keep what the next can go on from.
+    pub fn kept(mut self, folder: &Path) -> Self {
+        self.kept = Some(folder.to_owned());
+        self
+    }
+
+    /// Connects an artifact that is a folder of these files.
+    pub fn folder_input(mut self, port: &str, files: &[(&str, &[u8])]) -> Self {
+        let file = |(name, bytes): &(&str, &[u8])| {
+            let path = self.files.path().join(port).join(name);
+            put(&path, bytes);
+            InputFile::new(*name, Digest::of(bytes), path)
+        };
+        let input = Input { coordinates: Vec::new(), files: files.iter().map(file).collect() };
+        self.inputs.entry(port.to_owned()).or_default().push(input);
         self
     }
 
@@ -51,11 +77,20 @@ impl Setup {
         self
     }
 
+    /// Connects an artifact that is planned and not there.
+    pub fn planned(mut self, port: &str, coordinates: &[(&str, &str)]) -> Self {
+        let coordinates = coordinates.iter().map(|(axis, value)| ((*axis).to_owned(), (*value).to_owned())).collect();
+        self.inputs.entry(port.to_owned()).or_default().push(Input { coordinates, files: Vec::new() });
+        self
+    }
+
     /// Runs the stage as the engine does: params normalised and checked, sources taken from their candidates.
     pub fn run(self) -> Result<Done, String> {
         let def = pru_flow_stages::find(self.stage).expect("the stage is built in");
         let params = (def.normalise)(&self.params).map_err(|e| format!("{}: {}", e.path, e.message))?;
-        if let Some((field, problem)) = (def.check)(&params).into_iter().next() {
+        let connected: Vec<&str> = self.inputs.keys().map(String::as_str).collect();
+        let problems = [(def.check)(&params), (def.check_inputs)(&params, &connected)].concat();
+        if let Some((field, problem)) = problems.into_iter().next() {
             return Err(format!("{field}: {problem}"));
         }
         let mut sources = BTreeMap::new();
@@ -70,18 +105,19 @@ impl Setup {
             inputs: self.inputs,
             sources,
             folder: folder.path().to_owned(),
+            kept: self.kept.unwrap_or_else(|| self.files.path().join("kept")),
             device: "cpu".to_owned(),
             threads: self.threads,
             log: folder.path().join("log"),
         };
-        let cancelled = Arc::new(AtomicBool::new(self.cancelled));
-        let mut io = StageIo::new(&attempt, cancelled, |_| {}).map_err(|e| e.to_string())?;
+        let mut events = Vec::new();
+        let mut io = StageIo::new(&attempt, self.cancelled, |event| events.push(event)).map_err(|e| e.to_string())?;
         (def.run)(&attempt.params, &mut io).map_err(|e| e.to_string())?;
         drop(io);
         for output in def.outputs {
             assert!(folder.path().join("out").join(output.name).exists(), "{} was not written", output.name);
         }
-        Ok(Done { folder })
+        Ok(Done { folder, events })
     }
 }
 
@@ -96,6 +132,19 @@ impl Done {
 
     pub fn text(&self, output: &str) -> String {
         String::from_utf8(self.bytes(output)).unwrap()
+    }
+
+    pub fn facts(&self) -> Value {
+        serde_json::from_str(&self.text("facts")).unwrap()
+    }
+
+    /// What the stage measured under this name.
+    pub fn measured(&self, name: &str) -> f64 {
+        let value = |event: &StageEvent| match event {
+            StageEvent::Measured { name: found, value } if found == name => Some(*value),
+            _ => None,
+        };
+        self.events.iter().find_map(value).unwrap_or_else(|| panic!("`{name}` was not measured"))
     }
 
     pub fn dataset(&self, output: &str) -> Dataset {
