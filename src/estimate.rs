@@ -37,3 +37,67 @@ const COMMAND: &str = "command";
 fn kind(work: &str, stage: &str) -> String {
     if work == COMMAND { format!("{COMMAND} {}", stage.rsplit('.').next().unwrap_or(stage)) } else { work.to_owned() }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::{CommandLine, Described, Work};
+    use crate::problem::Span;
+    use pru_flow_cache::{Action, Value, WriterId};
+
+    fn ran(stage: &str, node: &str, seconds: f64) -> ActionResult {
+        let action = Action {
+            stage: stage.to_owned(),
+            version: 1,
+            toolchain: BTreeMap::new(),
+            params: Value::Null,
+            sources: BTreeMap::new(),
+            inputs: BTreeMap::new(),
+        };
+        let writer: WriterId = "me".parse().unwrap();
+        let mut result = ActionResult::new(action, node, writer).unwrap();
+        result.measurements.insert("wall_seconds".to_owned(), seconds);
+        result
+    }
+
+    fn node(stage: &str, work: Work) -> GraphNode {
+        GraphNode {
+            stage: stage.to_owned(),
+            coordinates: Vec::new(),
+            name: stage.to_owned(),
+            described: Described::of(work),
+            inputs: BTreeMap::new(),
+            outputs: Vec::new(),
+            span: Span::file(0, 0),
+            imported: false,
+        }
+    }
+
+    #[test]
+    fn a_stage_takes_the_median_of_what_it_took_and_a_command_that_of_its_namesakes() {
+        let mut durations = Durations::default();
+        for (stage, node, seconds) in [
+            ("data/glyphs", "a[s=1]", 100.0),
+            ("data/glyphs", "paper.b", 1.0),
+            ("data/glyphs", "c", 3.0),
+            ("data/split", "a", 50.0),
+            ("command", "make[x=1]", 7.0),
+            ("command", "paper.make[x=1]", 9.0),
+            ("command", "other", 1000.0),
+        ] {
+            durations.add(&ran(stage, node, seconds));
+        }
+        let builtin = |name: &str| Work::Builtin {
+            def: pru_flow_stages::find(name).unwrap(),
+            params: serde_json::Value::Null,
+            unkeyed_params: Vec::new(),
+            forget_class: None,
+        };
+        let command = || Work::Command { command: CommandLine::Shell("true".to_owned()) };
+        assert_eq!(durations.median(&node("anything", builtin("data/glyphs"))), Some(3.0));
+        assert_eq!(durations.median(&node("a", builtin("data/split"))), Some(50.0));
+        assert_eq!(durations.median(&node("a", builtin("data/import"))), None);
+        assert_eq!(durations.median(&node("beyond.make", command())), Some(7.0), "the lower one of two");
+        assert_eq!(durations.median(&node("made", command())), None);
+    }
+}

@@ -158,6 +158,56 @@ fn line<'a>(output: &'a Output, stage: &str) -> Vec<&'a str> {
     lines.into_iter().find(|line| line.first() == Some(&stage)).unwrap_or_else(|| panic!("{}", output.stdout))
 }
 
+/// Two stages whose nodes sleep for about as long as they say.
+const TIMED: &str = r#"version: 1
+name: timed
+params: {word: a, short: [1, 2, 3]}
+stages:
+  long: {command: "sleep 0.8; echo ${params.word} > ${outputs.o}", outputs: {o: o}}
+  short:
+    command: "sleep 0.0${matrix.i}; cat ${inputs.x}; echo ${matrix.i} > ${outputs.o}"
+    inputs: {x: long.o}
+    outputs: {o: o}
+    matrix: {i: "${params.short}"}
+  new: {command: "cat ${inputs.x} > ${outputs.o}", inputs: {x: "short[*]"}, outputs: {o: o}}
+"#;
+
+#[test]
+fn what_is_left_is_estimated_from_what_such_nodes_took() {
+    let project = Project::with_pipeline(TIMED);
+    let first = project.pru_flow(&["plan", "pipeline.yaml"]).expect_code(0).stdout.clone();
+    assert!(
+        first.ends_with("0 cached, 1 to run, 4 unknown until then\nno estimate: nothing of these kinds has run yet\n"),
+        "{first}"
+    );
+    project.pru_flow(&["run", "pipeline.yaml", "short"]).expect_code(0);
+    let json = |more: &[&str]| -> serde_json::Value {
+        let output = project.pru_flow(&[&["plan", "pipeline.yaml", "--json"], more].concat());
+        serde_json::from_str(&output.expect_code(0).stdout).expect("one object")
+    };
+    let cached = json(&["short"]);
+    assert_eq!((&cached["estimated_seconds"], &cached["not_estimated"]), (&0.0.into(), &0.into()));
+    assert_eq!(cached["stages"].as_array().map(Vec::len), Some(2), "what a target needs: {cached}");
+    let changed = json(&["--set", "word=b", "--set", "short=[1, 2, 3, 4, 5]"]);
+    let stage = |name: &str| {
+        let stages = changed["stages"].as_array().expect("a list");
+        stages.iter().find(|stage| stage["stage"] == name).expect("it is there").clone()
+    };
+    let seconds = |name: &str| stage(name)["estimated_seconds"].as_f64().expect("a number");
+    assert_eq!(
+        (&stage("long")["run"], &stage("short")["unknown"], &stage("new")["unknown"]),
+        (&1.into(), &5.into(), &1.into())
+    );
+    assert!((0.8..5.0).contains(&seconds("long")), "{changed}");
+    assert!((5.0 * 0.02..5.0).contains(&seconds("short")), "five times the median: {changed}");
+    assert_eq!((seconds("new"), &stage("new")["not_estimated"]), (0.0, &1.into()));
+    let sum = changed["estimated_seconds"].as_f64().expect("a number");
+    assert!((sum - seconds("long") - seconds("short")).abs() < 1e-9);
+    let shown = project.pru_flow(&["plan", "pipeline.yaml", "--set", "word=b"]).stdout;
+    assert!(shown.contains("one after another, by the median of earlier runs of each kind of stage; not in it: 1 of 5 nodes, whose kind has not run yet\n"), "{shown}");
+    assert!(shown.starts_with("run      long"), "few nodes are listed: {shown}");
+}
+
 #[test]
 fn a_large_plan_with_an_empty_store_is_there_at_once() {
     let project = Project::with_pipeline(&pipeline());
