@@ -57,6 +57,42 @@ pub fn given(
     Ok(all)
 }
 
+/// An artifact that a node waits for, or has.
+pub struct Awaited {
+    /// As in [`Given`].
+    pub coordinates: Vec<(String, String)>,
+    /// None while its producer has no result.
+    pub given: Option<Given>,
+}
+
+/// As [`given`], with as much as there is: every producer of every port, in order.
+///
+/// # Errors
+/// When a data port is connected to something that is no data set.
+pub fn awaited(
+    graph: &Graph,
+    id: NodeId,
+    work: &Work,
+    results: &[Option<Arc<ActionResult>>],
+) -> Result<BTreeMap<String, Vec<Awaited>>, String> {
+    let mut all = BTreeMap::new();
+    for (port, inputs) in &graph.nodes[id].inputs {
+        let shared = shared_axes(graph, id, inputs);
+        let mut artifacts = Vec::with_capacity(inputs.from.len());
+        for (producer, output) in &inputs.from {
+            let source = &graph.nodes[*producer];
+            let mut coordinates = source.coordinates.clone();
+            coordinates.retain(|(axis, _)| !shared.contains(&axis.as_str()));
+            let result = results[*producer].as_ref();
+            let selected = result.map(|result| select(work, port, inputs, *producer, source, output, result));
+            let given = selected.transpose()?.map(|given| Given { coordinates: coordinates.clone(), ..given });
+            artifacts.push(Awaited { coordinates, given });
+        }
+        all.insert(port.clone(), artifacts);
+    }
+    Ok(all)
+}
+
 /// Axes on which every producer has the node's own value: they tell a gathering stage nothing.
 fn shared_axes<'a>(graph: &'a Graph, id: NodeId, inputs: &PortInputs) -> Vec<&'a str> {
     let own = &graph.nodes[id].coordinates;

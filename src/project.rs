@@ -33,6 +33,8 @@ pub struct Project {
     pub name: String,
     /// The project's root.
     pub root: PathBuf,
+    /// The params of the pipeline and of those that it imports, after `--set`; imports by name, itself without one.
+    pub params: Vec<(String, serde_json::Value)>,
     /// Its nodes.
     pub graph: Graph,
     /// The store's folder.
@@ -48,9 +50,11 @@ impl Project {
         let mut source = SourceText { files: Vec::new(), arguments: arguments.to_vec() };
         let mut problems = Problems::default();
         match build(pipeline, &mut source, &mut problems) {
-            Some((name, root, graph)) if problems.is_empty() => {
+            Some((pipeline, root, graph)) if problems.is_empty() => {
                 let store_folder = store.map_or_else(|| root.join(".pru-flow"), |store| current_folder().join(store));
-                Ok(Self { source, name, root, graph, store_folder })
+                let mut params = Vec::new();
+                collect_params(&pipeline, "", &mut params);
+                Ok(Self { source, name: pipeline.name, root, params, graph, store_folder })
             }
             _ => Err(Box::new(Unloadable { source, problems })),
         }
@@ -99,15 +103,27 @@ fn current_folder() -> PathBuf {
     std::env::current_dir().unwrap_or_else(|_| PathBuf::from("."))
 }
 
-/// The pipeline's name, the project's root and the graph.
-fn build(file: &Path, source: &mut SourceText, problems: &mut Problems) -> Option<(String, PathBuf, Graph)> {
+/// The params of `pipeline`, which is imported as `name`, and of what it imports itself.
+fn collect_params(pipeline: &Pipeline, name: &str, all: &mut Vec<(String, serde_json::Value)>) {
+    all.push((name.to_owned(), pipeline.params.to_json()));
+    for import in &pipeline.imports {
+        if let Some(imported) = &import.pipeline {
+            let own = &import.name.text;
+            let path = if name.is_empty() { own.clone() } else { format!("{name}.{own}") };
+            collect_params(imported, &path, all);
+        }
+    }
+}
+
+/// The pipeline, the project's root and the graph.
+fn build(file: &Path, source: &mut SourceText, problems: &mut Problems) -> Option<(Pipeline, PathBuf, Graph)> {
     let (id, root) = read(file, source, problems)?;
     let text = source.files.first().map(|file| file.text.clone()).unwrap_or_default();
     let mut pipeline = Pipeline::read(&text, id, problems)?;
     import::load(&mut pipeline, file, source, problems);
     overrides::apply(&mut pipeline, &source.arguments, problems);
     let graph = expand(&pipeline, &Bases { root: root.clone(), current: current_folder() }, problems);
-    Some((pipeline.name, root, graph))
+    Some((pipeline, root, graph))
 }
 
 /// Reads the pipeline's own file, and finds the project's root.

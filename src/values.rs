@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::io::Read;
 use std::sync::Arc;
 
-use pru_flow_cache::{ActionResult, LocalStore, Output as StoredOutput, Store, Verdict};
+use pru_flow_cache::{ActionResult, LocalStore, Output as StoredOutput, OutputFile, Store, Verdict};
 use serde_json::Value as Json;
 
 use crate::graph::{Described, Graph, NeededResult, NodeId, Work};
@@ -197,6 +197,14 @@ pub fn read_output(store: &LocalStore, result: &ActionResult, output: &StoredOut
     if output.folder {
         return Err(Unreadable::Other("it is a folder".to_owned()));
     }
+    read_bytes(store, result, file)
+}
+
+/// Reads the stored bytes of one file of a result.
+///
+/// # Errors
+/// When they are missing or damaged.
+pub fn read_bytes(store: &LocalStore, result: &ActionResult, file: &OutputFile) -> Result<Vec<u8>, Unreadable> {
     if let Some(bytes) = result.inline.get(&file.digest) {
         return Ok(bytes.clone());
     }

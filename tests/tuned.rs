@@ -230,7 +230,7 @@ fn what_a_reference_cannot_mean_is_told_with_what_to_type() {
     refused(&with("${stages.tune.outputs.settings.}"), &[("a name is missing", "${stages.STAGE.outputs")]);
     refused(
         &with("${stages.g.outputs.train.x}"),
-        &[("the output `train` of `g` is no JSON: it is `train.safetensors`", "none of its outputs is JSON")],
+        &[("the output `train` of `g` is no JSON: it is `train.safetensors`", "JSON outputs: `facts`")],
     );
     refused(
         &with("${stages.tune[set=c].outputs.settings.lr}"),
@@ -250,7 +250,7 @@ fn what_a_reference_cannot_mean_is_told_with_what_to_type() {
     );
     refused(
         &with("${stages.use.outputs.train.x}"),
-        &[("the output `train` of `use` is no JSON", "none of its outputs is JSON")],
+        &[("the output `train` of `use` is no JSON", "JSON outputs: `facts`")],
     );
 }
 

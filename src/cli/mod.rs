@@ -5,6 +5,7 @@ mod explain;
 mod get;
 mod log;
 mod plan;
+mod report;
 mod run;
 mod stages;
 
@@ -44,6 +45,7 @@ Examples:
   pru-flow plan pipelines/paper.yaml           what would run, and why
   pru-flow explain pipelines/mnist.yaml 'relearn[method=pru,class=3,seed=7]'
   pru-flow get pipelines/mnist.yaml 'original[seed=7]:model' --to model.safetensors
+  pru-flow report pipelines/mnist.yaml         everything so far as one HTML page
   pru-flow stages unlearn/pru                  params, defaults and ports of a stage";
 
 const COMPLETIONS: &str = "\
@@ -79,6 +81,9 @@ enum Command {
     /// Show field by field what distinguishes a node from the nearest earlier result.
     #[command(after_help = explain::EXAMPLES)]
     Explain(explain::ExplainArgs),
+    /// Write one HTML page of all tables, figures and where their numbers come from.
+    #[command(after_help = report::EXAMPLES)]
+    Report(report::ReportArgs),
     /// Copy an output of a finished node to a path.
     #[command(after_help = get::EXAMPLES)]
     Get(get::GetArgs),
@@ -175,6 +180,7 @@ pub fn main() -> ExitCode {
         Command::Run(args) => run::run(&args, cli.verbose > 0),
         Command::Plan(args) => plan::plan(&args),
         Command::Explain(args) => explain::explain(&args),
+        Command::Report(args) => report::report(&args),
         Command::Get(args) => get::get(&args),
         Command::Log(args) => log::log(&args),
         Command::Stages(args) => stages::stages(&args),

@@ -5,6 +5,7 @@
 
 pub mod command;
 pub mod logs;
+pub mod preview;
 pub mod watcher;
 pub mod worker;
 

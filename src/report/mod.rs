@@ -1,8 +1,9 @@
 //! What people and programs see of a run: `human` on a terminal or in a log, `json` lines, the recorded events of
-//! every run, and problems with their carets. Only `cli`, `report` and nothing else prints.
+//! every run, the page of `pru-flow report`, and problems with their carets. Only `cli`, `report` and nothing else prints.
 
 pub mod human;
 pub mod json;
+pub mod page;
 pub mod problems;
 
 use std::time::Duration;

@@ -1,0 +1,43 @@
+//! `pru-flow report`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::{DONE, Exit, PipelineArgs, STAGE_FAILED, print, shown};
+use crate::report::page;
+use crate::report::page::collect::{Named, collect};
+
+pub(super) const EXAMPLES: &str = "\
+Examples:
+  pru-flow report pipelines/mnist.yaml --set data.root=DIR       report.html
+  pru-flow report pipelines/paper.yaml --out paper.html          while it runs, or after
+  pru-flow report quickstart --out - | less";
+
+#[derive(Args)]
+pub(super) struct ReportArgs {
+    #[command(flatten)]
+    pipeline: PipelineArgs,
+    /// The page to write; `-` for stdout.
+    #[arg(long, value_name = "FILE", default_value = "report.html")]
+    out: PathBuf,
+}
+
+pub(super) fn report(args: &ReportArgs) -> Result<u8, Exit> {
+    let project = args.pipeline.load()?;
+    let (store, stat) = project.look_into_store()?;
+    let PipelineArgs { pipeline, set, store: place } = &args.pipeline;
+    let named = Named { pipeline, set, store: place.as_deref() };
+    let page = page::html(&collect(&project, &named, store, &stat)?);
+    if args.out.as_os_str() == "-" {
+        print(page.as_bytes());
+        return Ok(DONE);
+    }
+    let failed = |error: std::io::Error| Exit::Message(format!("{}: {error}", args.out.display()), STAGE_FAILED);
+    if let Some(parent) = args.out.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        std::fs::create_dir_all(parent).map_err(failed)?;
+    }
+    std::fs::write(&args.out, page).map_err(failed)?;
+    eprintln!("{}", shown(&args.out));
+    Ok(DONE)
+}

@@ -1,0 +1,253 @@
+//! Finds out what there is to show: the plan, every table with the nodes behind its numbers, every picture, the settings.
+//!
+//! Reads the store and computes unfinished tables without keeping them; knows nothing of HTML.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use pru_flow_cache::{ActionResult, LocalStore, OutputFile, StatCache, StoreError};
+use pru_flow_stages::Arity;
+
+use super::document::Document;
+use super::graph::StageBox;
+use super::table::{Behind, Run};
+use crate::execute::preview::run_uncached;
+use crate::execute::shell_quote;
+use crate::graph::{Graph, GraphNode, NodeId};
+use crate::keying::{Awaited, awaited};
+use crate::plan::{Plan, Status, plan};
+use crate::project::Project;
+use crate::values::{self, read_bytes};
+
+/// The name of a table's file for programs.
+const TABLE: &str = "table.json";
+/// Larger pictures would make the page unwieldy.
+const PICTURE_BYTES_MAX: u64 = 8 << 20;
+
+/// What there is to show.
+pub struct Collected<'a> {
+    /// The pipeline's name.
+    pub name: String,
+    /// Its nodes.
+    pub graph: &'a Graph,
+    /// What became of them.
+    pub plan: Plan,
+    /// Stages that the pipeline needs, in topological order.
+    pub stages: Vec<StageBox>,
+    /// Tables in the order of the file.
+    pub tables: Vec<TableNode>,
+    /// Pictures in the order of the file.
+    pub pictures: Vec<Picture>,
+    /// Params by import.
+    pub params: Vec<(String, serde_json::Value)>,
+    /// Runs the pipeline.
+    pub command: String,
+    /// As it is without `--store`.
+    pub command_without_store: String,
+}
+
+/// A node that writes a table.
+pub struct TableNode {
+    /// Its place among the tables.
+    pub place: usize,
+    /// The node's name.
+    pub name: String,
+    id: NodeId,
+    /// Whether this is its last word.
+    pub state: State,
+    /// The table, or why there is none.
+    pub content: Result<Document, String>,
+    runs: Vec<Run>,
+}
+
+/// How much of a table there is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// As it is in the store.
+    Complete,
+    /// Computed for the page from so many of so many runs.
+    Incomplete {
+        /// Runs that are there.
+        there: usize,
+        /// Runs that there should be.
+        of: usize,
+    },
+}
+
+/// A picture that a node writes.
+pub struct Picture {
+    /// The node, and the file.
+    pub name: String,
+    /// Its bytes, or why there are none.
+    pub content: Result<Vec<u8>, String>,
+}
+
+impl TableNode {
+    /// Its heading.
+    #[must_use]
+    pub fn title(&self) -> &str {
+        self.content.as_ref().map_or(&self.name, |document| &document.title)
+    }
+
+    /// What its numbers are from.
+    pub(super) fn behind(&self) -> Behind<'_> {
+        Behind { table: self.id, runs: &self.runs }
+    }
+}
+
+/// The pipeline as named on the command line, for the commands on the page.
+pub struct Named<'a> {
+    /// The pipeline's file.
+    pub pipeline: &'a Path,
+    /// The `--set` arguments.
+    pub set: &'a [String],
+    /// The store, where one was named.
+    pub store: Option<&'a Path>,
+}
+
+/// Looks at the store.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn collect<'a>(
+    project: &'a Project,
+    named: &Named,
+    store: Option<LocalStore>,
+    stat: &StatCache,
+) -> Result<Collected<'a>, StoreError> {
+    let graph = &project.graph;
+    let store = store.map(Arc::new);
+    let wanted = graph.closure(&[]);
+    let plan = plan(graph, &wanted, store.as_deref(), stat)?;
+    let look = Look { graph, plan: &plan, store: store.as_ref() };
+    let ids = || (0..graph.nodes.len()).filter(|id| wanted[*id]);
+    let tables = ids().filter_map(|id| look.table(id)).enumerate().map(|(place, table)| TableNode { place, ..table });
+    let (tables, pictures) = (tables.collect(), ids().flat_map(|id| look.pictures(id)).collect());
+    let mut command = format!("pru-flow run {}", shell_quote(&named.pipeline.display().to_string()));
+    for set in named.set {
+        command.push_str(&format!(" --set {}", shell_quote(set)));
+    }
+    let command_without_store = command.clone();
+    if let Some(store) = named.store {
+        command.push_str(&format!(" --store {}", shell_quote(&store.display().to_string())));
+    }
+    let stages = stages(graph, &plan);
+    let (name, params) = (project.name.clone(), project.params.clone());
+    Ok(Collected { name, graph, plan, stages, tables, pictures, params, command, command_without_store })
+}
+
+/// The stages of a plan, in an order in which each comes after those that it reads.
+fn stages(graph: &Graph, plan: &Plan) -> Vec<StageBox> {
+    let mut places: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut stages: Vec<StageBox> = Vec::new();
+    for node in &plan.nodes {
+        let name = graph.nodes[node.id].stage.as_str();
+        let place = *places.entry(name).or_insert_with(|| {
+            stages.push(StageBox { name: name.to_owned(), cached: 0, nodes: 0, from: Vec::new() });
+            stages.len() - 1
+        });
+        stages[place].nodes += 1;
+        stages[place].cached += usize::from(node.status == Status::Cached);
+        for producer in graph.producers(node.id) {
+            let from = places.get(graph.nodes[producer].stage.as_str()).copied();
+            if let Some(from) = from.filter(|from| *from != place && !stages[place].from.contains(from)) {
+                stages[place].from.push(from);
+            }
+        }
+    }
+    stages
+}
+
+struct Look<'a> {
+    graph: &'a Graph,
+    plan: &'a Plan,
+    store: Option<&'a Arc<LocalStore>>,
+}
+
+impl Look<'_> {
+    fn table(&self, id: NodeId) -> Option<TableNode> {
+        let node = &self.graph.nodes[id];
+        let output = &node.outputs.iter().find(|output| output.file_name == TABLE)?.name;
+        let described = values::describe(self.graph, id, &self.plan.results, self.store.map(|store| &**store));
+        let inputs = match &described {
+            Ok((described, _)) => awaited(self.graph, id, &described.work, &self.plan.results),
+            Err(_) => Err("it waits for params that are results of other nodes".to_owned()),
+        };
+        let port = gathering_port(node);
+        let runs = inputs.as_ref().ok().and_then(|inputs| Some(runs(node, port?, inputs))).unwrap_or_default();
+        let (state, bytes) = match (&self.plan.results[id], self.store) {
+            (Some(result), Some(store)) => (State::Complete, read(store, result, output)),
+            (_, store) => {
+                let there = runs.iter().filter(|run| run.there).count();
+                let bytes = match (inputs, described, store) {
+                    (Err(why), _, _) => Err(why),
+                    (Ok(inputs), Ok((described, _)), Some(store)) if there > 0 => {
+                        run_uncached(store, &described, &inputs, output)
+                    }
+                    _ => Err("none of its runs is there yet".to_owned()),
+                };
+                (State::Incomplete { there, of: runs.len() }, bytes)
+            }
+        };
+        let content = bytes.and_then(|bytes| Document::read(&bytes));
+        Some(TableNode { place: 0, name: node.name.clone(), id, state, content, runs })
+    }
+
+    fn pictures(&self, id: NodeId) -> Vec<Picture> {
+        let node = &self.graph.nodes[id];
+        let Some((result, store)) = self.plan.results[id].as_ref().zip(self.store) else {
+            let waiting = node.outputs.iter().filter(|output| is_svg(&output.file_name));
+            let none = || Err("it has not been drawn yet".to_owned());
+            return waiting.map(|o| Picture { name: format!("{}:{}", node.name, o.name), content: none() }).collect();
+        };
+        let mut pictures = Vec::new();
+        for output in &node.outputs {
+            let Some(stored) = result.outputs.get(&output.name) else { continue };
+            for file in &stored.files {
+                let file_name = if file.name.is_empty() { &output.file_name } else { &file.name };
+                if is_svg(file_name) {
+                    let inside = if file.name.is_empty() { String::new() } else { format!("/{file_name}") };
+                    let name = format!("{}:{}{inside}", node.name, output.name);
+                    pictures.push(Picture { name, content: picture(store, result, file) });
+                }
+            }
+        }
+        pictures
+    }
+}
+
+fn is_svg(file_name: &str) -> bool {
+    Path::new(file_name).extension().is_some_and(|extension| extension.eq_ignore_ascii_case("svg"))
+}
+
+fn picture(store: &LocalStore, result: &ActionResult, file: &OutputFile) -> Result<Vec<u8>, String> {
+    if file.bytes > PICTURE_BYTES_MAX {
+        return Err(format!("it has {} MiB, more than a page should hold", file.bytes >> 20));
+    }
+    read_bytes(store, result, file).map_err(|unreadable| unreadable.to_string())
+}
+
+fn read(store: &LocalStore, result: &ActionResult, output: &str) -> Result<Vec<u8>, String> {
+    let stored = result.outputs.get(output).ok_or_else(|| format!("its result has no output `{output}`"))?;
+    values::read_output(store, result, stored).map_err(|unreadable| unreadable.to_string())
+}
+
+/// The port whose artifacts a table's cells name: the one that it must be given many of; of a command, the only one.
+fn gathering_port(node: &GraphNode) -> Option<&str> {
+    match node.described.work.stage() {
+        Some(def) => def.inputs.iter().find(|port| port.arity == Arity::Gather).map(|port| port.name),
+        None => node.inputs.keys().next().filter(|_| node.inputs.len() == 1).map(String::as_str),
+    }
+}
+
+fn runs(node: &GraphNode, port: &str, inputs: &BTreeMap<String, Vec<Awaited>>) -> Vec<Run> {
+    let (Some(connected), Some(artifacts)) = (node.inputs.get(port), inputs.get(port)) else { return Vec::new() };
+    let both = connected.from.iter().zip(artifacts);
+    let run = |((node, _), artifact): (&(NodeId, String), &Awaited)| Run {
+        coordinates: artifact.coordinates.clone(),
+        node: *node,
+        there: artifact.given.is_some(),
+    };
+    both.map(run).collect()
+}
