@@ -186,28 +186,9 @@ impl<'a> Expansion<'a> {
                 problems.push(Problem::new(message, spec.name.span).help(help));
             }
         }
-        self.check_inputs(id, &inputs, problems);
-        self.nodes[id].node.inputs = inputs;
-    }
-
-    /// What the stage itself says of its inputs beside its params.
-    fn check_inputs(&self, id: NodeId, inputs: &BTreeMap<String, PortInputs>, problems: &mut Problems) {
-        let cell = &self.nodes[id];
-        let spec = cell.spec();
-        // Wrong params have been told, and are no ground to judge by.
-        let Work::Builtin { def, params, .. } = &cell.node.described.work else { return };
-        let Some(types) = self.types.get(def.name).filter(|_| !params.is_null()) else { return };
         let connected: Vec<&str> = inputs.keys().map(String::as_str).collect();
-        for (name, message) in (def.check_inputs)(params, &connected) {
-            let (message, help) = types.wrong(name, &message);
-            let param = spec.with.as_ref().and_then(|with| with.get(name));
-            let input = || spec.inputs.iter().find(|(key, _)| key.text == name).map(|(key, _)| key.span);
-            let problem = match param {
-                Some(param) => param.problem(message),
-                None => Problem::new(message, input().unwrap_or(spec.name.span)),
-            };
-            problems.push(problem.maybe_help(help));
-        }
+        recipe.check_inputs(&self.nodes[id].node.described.work, &connected, problems);
+        self.nodes[id].node.inputs = inputs;
     }
 
     /// Finds the nodes whose results a node waits for, and makes the work wait for them.
@@ -229,8 +210,12 @@ impl<'a> Expansion<'a> {
         let cell = &mut self.nodes[id];
         let stage = cell.node.described.work.stage();
         let (recipe, matrix) = (Arc::clone(&cell.recipe), cell.matrix.clone());
+        let connected: Vec<String> = cell.node.inputs.keys().cloned().collect();
         let describe = Arc::new(move |values: &BTreeMap<String, Value>, problems: &mut Problems| {
-            recipe.describe(&matrix, Results::Known(values), problems)
+            let described = recipe.describe(&matrix, Results::Known(values), problems)?;
+            let connected: Vec<&str> = connected.iter().map(String::as_str).collect();
+            recipe.check_inputs(&described.work, &connected, problems);
+            Some(described)
         });
         cell.node.described.work = Work::Waiting(Waiting { stage, results, describe });
     }

@@ -25,7 +25,8 @@
 //!   params checked by the stage's own types. [`order`]: who goes first, or which stages form a circle.
 //! - [`values`]: results of finished nodes in the params of others, which are described only then.
 //! - [`command_files`], [`sources`] and [`keying`]: the description that decides reuse. Names, paths and placement stay out of it.
-//! - [`plan`]: what a run would do. [`history`]: the nearest earlier result, for `explain`.
+//! - [`plan`]: what a run would do. [`history`]: the nearest earlier result, for `explain`. [`estimate`]: how long
+//!   nodes took.
 //! - [`schedule`]: a pure state machine; simulated in its tests over every graph of four nodes.
 //! - [`execute`]: runs one node: checks its inputs, runs it, checks its sources, publishes.
 //! - [`run`]: the coordinator, which owns all state. [`results`]: copies of last outputs under readable names.
@@ -33,6 +34,7 @@
 
 pub mod cli;
 pub mod command_files;
+pub mod estimate;
 pub mod execute;
 pub mod expand;
 pub mod graph;

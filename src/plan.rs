@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use pru_flow_cache::{Action, ActionKey, ActionResult, LocalStore, StatCache, Store, StoreError};
+use rayon::prelude::*;
 use serde::Serialize;
 
 use crate::graph::{Described, Graph, NodeId};
@@ -15,7 +16,7 @@ use crate::sources::{Found, Missing, find_all};
 use crate::values::{self, KnownValue};
 
 /// What would become of a node.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
     /// Its result is in the store.
@@ -53,6 +54,8 @@ pub struct Plan {
     pub nodes: Vec<PlannedNode>,
     /// Results by node.
     pub results: Vec<Option<Arc<ActionResult>>>,
+    /// All results of the store, read when something is not cached.
+    pub history: Option<History>,
 }
 
 /// A node's key and description.
@@ -125,44 +128,75 @@ impl PlannedNode {
     }
 }
 
+/// With so many results of other nodes a node is compared that never ran itself: enough to see what was changed last,
+/// and few enough for thousands of new nodes. `explain` compares with all.
+const COMPARED: usize = 8;
+
 /// Plans the `wanted` nodes; without a store nothing is cached.
 ///
 /// # Errors
 /// When the store cannot be read.
 pub fn plan(graph: &Graph, wanted: &[bool], store: Option<&LocalStore>, stat: &StatCache) -> Result<Plan, StoreError> {
     let mut results: Vec<Option<Arc<ActionResult>>> = vec![None; graph.nodes.len()];
-    let mut nodes = Vec::new();
-    let mut history = None;
-    for &id in graph.order.iter().filter(|id| wanted[**id]) {
-        let resolved = match resolve(graph, id, &results, (store, stat)) {
-            Ok(resolved) => resolved,
-            Err(unresolved) => {
-                nodes.push(PlannedNode::without_key(graph, id, unresolved));
-                continue;
-            }
-        };
-        let found = match store {
-            Some(store) => store.get_results(&[resolved.key])?.pop().flatten(),
-            None => None,
-        };
-        let (status, why) = match found {
-            Some(result) => {
-                results[id] = Some(Arc::new(result));
-                (Status::Cached, "its result is in the store".to_owned())
-            }
-            None => {
-                if let (None, Some(store)) = (&history, store) {
-                    history = Some(History::read(store)?);
-                }
-                let nearest = history.as_ref().and_then(|h| h.nearest(&resolved.action, &graph.nodes[id].name));
-                (
-                    Status::Run,
-                    nearest.map_or_else(|| "never run".to_owned(), |(_, d)| format!("changed: {}", in_one_line(&d))),
-                )
-            }
-        };
-        let (action, key, values) = (Some(resolved.action), Some(resolved.key), resolved.values);
-        nodes.push(PlannedNode { id, status, action, key, why, values, problems: Problems::default() });
+    let mut nodes: Vec<Option<PlannedNode>> = graph.nodes.iter().map(|_| None).collect();
+    for level in levels(graph, wanted) {
+        // What is read of the store and of files takes most of the time, and nodes of one level do not need each other.
+        let planned = level.par_iter().map(|&id| plan_one(graph, id, &results, (store, stat)));
+        let planned: Vec<(PlannedNode, Option<ActionResult>)> = planned.collect::<Result<_, StoreError>>()?;
+        for (node, result) in planned {
+            results[node.id] = result.map(Arc::new);
+            nodes[node.id] = Some(node);
+        }
     }
-    Ok(Plan { nodes, results })
+    let mut nodes: Vec<PlannedNode> = graph.order.iter().filter_map(|id| nodes[*id].take()).collect();
+    let history = match store.filter(|_| nodes.iter().any(|node| node.status != Status::Cached)) {
+        Some(store) => Some(History::read(store, &results)?),
+        None => None,
+    };
+    if let Some(history) = &history {
+        nodes.par_iter_mut().filter(|node| node.status == Status::Run).for_each(|node| {
+            let name = &graph.nodes[node.id].name;
+            let nearest = node.action.as_ref().and_then(|action| history.nearest(action, name, COMPARED));
+            if let Some((_, differences)) = nearest {
+                node.why = format!("changed: {}", in_one_line(&differences));
+            }
+        });
+    }
+    Ok(Plan { nodes, results, history })
+}
+
+/// The wanted nodes by the length of the longest way that leads to them.
+fn levels(graph: &Graph, wanted: &[bool]) -> Vec<Vec<NodeId>> {
+    let mut level_of = vec![0; graph.nodes.len()];
+    let mut levels: Vec<Vec<NodeId>> = Vec::new();
+    for &id in graph.order.iter().filter(|id| wanted[**id]) {
+        let level = graph.producers(id).into_iter().map(|producer| level_of[producer] + 1).max().unwrap_or(0);
+        level_of[id] = level;
+        levels.resize_with(levels.len().max(level + 1), Vec::new);
+        levels[level].push(id);
+    }
+    levels
+}
+
+/// Plans a node whose producers were planned; gives its result if there is one.
+fn plan_one(
+    graph: &Graph,
+    id: NodeId,
+    results: &[Option<Arc<ActionResult>>],
+    (store, stat): (Option<&LocalStore>, &StatCache),
+) -> Result<(PlannedNode, Option<ActionResult>), StoreError> {
+    let Resolved { action, key, values, .. } = match resolve(graph, id, results, (store, stat)) {
+        Ok(resolved) => resolved,
+        Err(unresolved) => return Ok((PlannedNode::without_key(graph, id, unresolved), None)),
+    };
+    let found = match store {
+        Some(store) => store.get_results(&[key])?.pop().flatten(),
+        None => None,
+    };
+    let (status, why) = match &found {
+        Some(_) => (Status::Cached, "its result is in the store"),
+        None => (Status::Run, "never run"),
+    };
+    let (action, key, problems) = (Some(action), Some(key), Problems::default());
+    Ok((PlannedNode { id, status, action, key, why: why.to_owned(), values, problems }, found))
 }

@@ -117,6 +117,23 @@ impl Recipe {
         types.read(&self.spec.name.text, &with, json, problems)
     }
 
+    /// What the stage itself says of the inputs that are connected, beside its params.
+    pub fn check_inputs(&self, work: &Work, connected: &[&str], problems: &mut Problems) {
+        // Wrong params have been told, and are no ground to judge by; awaited ones are not there.
+        let Work::Builtin { def, params, .. } = work else { return };
+        let Some(types) = self.types.as_ref().filter(|_| !params.is_null()) else { return };
+        for (name, message) in (def.check_inputs)(params, connected) {
+            let (message, help) = types.wrong(name, &message);
+            let param = self.spec.with.as_ref().and_then(|with| with.get(name));
+            let input = || self.spec.inputs.iter().find(|(key, _)| key.text == name).map(|(key, _)| key.span);
+            let problem = match param {
+                Some(param) => param.problem(message),
+                None => Problem::new(message, input().unwrap_or(self.spec.name.span)),
+            };
+            problems.push(problem.maybe_help(help));
+        }
+    }
+
     fn code(&self, node: &Node, scope: &Scope<'_>, problems: &mut Problems) -> Option<ExternalFile> {
         let filled = scope.fill(node, problems);
         let Some(text) = filled.scalar_text() else {

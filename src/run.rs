@@ -492,6 +492,7 @@ impl Coordinator<'_> {
             sources: resolved.sources,
             outputs: node.outputs.clone(),
             threads: resources.cpus,
+            exclusive: resources.exclusive,
             device: if needs_worker(&work) { self.options.device.unwrap_or(device) } else { Device::Cpu },
             work,
             replace,

@@ -223,8 +223,11 @@ impl<'a> Scope<'a> {
                 noted.borrow_mut().push(Awaited { reference: reference.to_owned(), at });
                 Value::Awaited
             }
-            // All that is asked for was noted before, and read.
-            Results::Known(values) => values.get(reference).cloned().unwrap_or(Value::Wrong),
+            Results::Known(values) => values.get(reference).cloned().ok_or_else(|| {
+                // All that is asked for was noted before, and read.
+                let message = format!("`${{{reference}}}` was not asked for before, which is a bug");
+                (message, "please report it with the pipeline".to_owned())
+            })?,
         };
         Ok(Node { value, ..*at })
     }

@@ -133,6 +133,7 @@ fn attempt_of(project: &Project, node: &str, folder: &Path) -> (Attempt, BTreeSe
         outputs: graph.nodes[id].outputs.clone(),
         threads: 1,
         device: Device::Cpu,
+        exclusive: false,
         replace: false,
     };
     let action = format!("{:?}", task.action);

@@ -183,10 +183,14 @@ fn every_pipeline_in_the_repository_parses_and_plans() {
     let pipelines: Vec<PathBuf> = files.filter(|path| path.extension().is_some_and(|e| e == "yaml")).collect();
     assert!(pipelines.len() >= 2, "{pipelines:?}");
     let project = Project::new();
-    for pipeline in pipelines {
-        let text = fs::read_to_string(&pipeline).expect("it is text");
+    // All of them first: one may import another.
+    let written = pipelines.iter().map(|pipeline| {
+        let text = fs::read_to_string(pipeline).expect("it is text");
         let name = pipeline.file_name().expect("it has a name").to_string_lossy().into_owned();
         project.write(&name, text);
+        name
+    });
+    for name in written.collect::<Vec<String>>() {
         let output = project.pru_flow(&["plan", &name, "--json"]);
         let plan: serde_json::Value = serde_json::from_str(&output.expect_code(0).stdout).expect("one object");
         assert!(plan["nodes"].as_array().is_some_and(|nodes| !nodes.is_empty()), "{name} has nodes");

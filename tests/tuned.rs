@@ -360,6 +360,27 @@ fn a_value_that_does_not_fit_fails_its_node_at_its_place_and_the_rest_goes_on() 
     bad_value("", "s", at, "is no JSON", "pru-flow get PIPELINE");
 }
 
+#[test]
+fn what_a_stage_says_of_its_inputs_is_held_against_params_that_came_late() {
+    let project = Project::with_pipeline(
+        r#"version: 1
+name: late
+stages:
+  say: {command: "echo '{\"root\": \"data\"}' > ${outputs.it}", outputs: {it: it.json}}
+  files: {command: "mkdir ${outputs.files}; echo > ${outputs.files}/x", outputs: {files: files}}
+  m:
+    uses: data/mnist
+    with: {root: "${stages.say.outputs.it.root}"}
+    inputs: {files: files.files}
+"#,
+    );
+    let output = run(&project, &["m"]);
+    output.expect_code(1);
+    let failed = output.events().into_iter().find(|e| e["node"] == "m" && e["outcome"] == "failed").expect("it failed");
+    let reason = failed["reason"].as_str().expect("a reason");
+    assert!(reason.starts_with("pipeline.yaml:8:18: `root`"), "{reason}");
+}
+
 /// Settings tried on two data sets, the rule applied to each, and what is run with the choice.
 const GRID: &str = r#"version: 1
 name: grid

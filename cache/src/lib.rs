@@ -44,4 +44,4 @@ pub use names::BadName;
 pub use publish::{Finished, Publication, Published};
 pub use record::{ActionResult, Output, OutputFile, RecordError, WriterId};
 pub use stat_cache::{SourceError, StatCache};
-pub use store::{BlobEntry, Maintain, OutputProblem, Put, RecordEntry, Store, StoreError, Stored, Verdict};
+pub use store::{BlobEntry, Maintain, OutputProblem, Put, RecordEntry, RecordName, Store, StoreError, Stored, Verdict};

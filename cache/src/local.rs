@@ -17,7 +17,7 @@ use crate::digest::Digest;
 use crate::fs::{Flush, Fs, Kind, RealFs, Stat, random_hex};
 use crate::record::{ActionResult, RECORD_BYTES_MAX, RecordError, WriterId};
 use crate::stat_index::{self, StatIndex};
-use crate::store::{BlobEntry, Maintain, Put, RecordEntry, Store, StoreError, Stored, Verdict};
+use crate::store::{BlobEntry, Maintain, Put, RecordEntry, RecordName, Store, StoreError, Stored, Verdict};
 
 /// The store's format: a folder with a higher one is refused.
 pub const STORE_FORMAT: u32 = 1;
@@ -366,6 +366,27 @@ impl LocalStore {
         })
     }
 
+    /// All records by their names, unread, in order of key.
+    ///
+    /// # Errors
+    /// When the store cannot be listed.
+    pub fn record_names(&self) -> Result<Vec<RecordName>, StoreError> {
+        let keys = self.sharded(RECORDS)?.into_iter().filter_map(|name| name.parse::<ActionKey>().ok());
+        let names = keys.flat_map(|key| {
+            self.record_writers(&key).into_iter().filter_map(move |writer| {
+                let stat = self.fs.stat(&self.record_folder(&key).join(writer.as_str())).ok()?;
+                Some(RecordName { key, writer, modified: system_time(stat.modified_ns) })
+            })
+        });
+        Ok(names.collect())
+    }
+
+    /// The record of `key` by `writer`; `None` when there is no valid one.
+    #[must_use]
+    pub fn record(&self, key: &ActionKey, writer: &WriterId) -> Option<ActionResult> {
+        self.read_record(key, writer.as_str()).ok()
+    }
+
     /// Who has a record of `key`, by the files' names.
     fn record_writers(&self, key: &ActionKey) -> Vec<WriterId> {
         let names = self.fs.list(&self.record_folder(key)).unwrap_or_default();
@@ -505,13 +526,10 @@ impl Store for LocalStore {
 
 impl Maintain for LocalStore {
     fn records(&self) -> Result<Box<dyn Iterator<Item = RecordEntry> + '_>, StoreError> {
-        let keys = self.sharded(RECORDS)?.into_iter().filter_map(|name| name.parse::<ActionKey>().ok());
-        Ok(Box::new(keys.flat_map(move |key| {
-            self.record_writers(&key).into_iter().filter_map(move |writer| {
-                let result = self.read_record(&key, writer.as_str()).ok()?;
-                let stat = self.fs.stat(&self.record_folder(&key).join(writer.as_str())).ok()?;
-                Some(RecordEntry { key, writer, modified: system_time(stat.modified_ns), result })
-            })
+        Ok(Box::new(self.record_names()?.into_iter().filter_map(|name| {
+            let RecordName { key, writer, modified } = name;
+            let result = self.record(&key, &writer)?;
+            Some(RecordEntry { key, writer, modified, result })
         })))
     }
 

@@ -115,6 +115,17 @@ pub trait Maintain: Store {
     fn delete_blob(&self, digest: &Digest) -> Result<bool, StoreError>;
 }
 
+/// A record that was not read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecordName {
+    /// Its key.
+    pub key: ActionKey,
+    /// Who wrote it.
+    pub writer: WriterId,
+    /// When it was written.
+    pub modified: SystemTime,
+}
+
 /// One valid record.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RecordEntry {

@@ -31,16 +31,23 @@ pub(super) fn explain(args: &ExplainArgs) -> Result<u8, Exit> {
     let (id, _) = graph.select_one(&args.node).map_err(Exit::usage)?;
     let (store, stat) = project.look_into_store()?;
     let plan = plan_nodes(graph, &graph.closure(&[id]), store.as_ref(), &stat)?;
-    let history = store.as_ref().map(History::read).transpose()?;
+    let history = match (&plan.history, &store) {
+        (None, Some(store)) => Some(History::read(store, &plan.results)?),
+        _ => None,
+    };
+    let history = plan.history.as_ref().or(history.as_ref());
     let chain = chain_to_cause(graph, &plan, id);
     let cause = chain.last().copied().unwrap_or(&plan.nodes[0]);
     let name = |node: &PlannedNode| graph.nodes[node.id].name.clone();
-    let nearest =
-        cause.action.as_ref().zip(history.as_ref()).and_then(|(action, history)| history.nearest(action, &name(cause)));
+    let nearest = cause
+        .action
+        .as_ref()
+        .zip(history)
+        .and_then(|(action, history)| history.nearest(action, &name(cause), usize::MAX));
     if args.json {
         let differences = nearest.as_ref().map(|(entry, differences)| {
             let fields = differences.iter().map(|d| json!({"field": d.field, "before": d.before, "after": d.after}));
-            json!({"key": entry.key.to_string(), "node": entry.result.node, "fields": fields.collect::<Vec<_>>()})
+            json!({"key": entry.result.key.to_string(), "node": entry.result.node, "fields": fields.collect::<Vec<_>>()})
         });
         let object = json!({
             "schema": 1,

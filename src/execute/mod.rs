@@ -63,6 +63,8 @@ pub struct Task {
     pub threads: u32,
     /// Where it is to run.
     pub device: Device,
+    /// Whether nothing else of this run runs beside it.
+    pub exclusive: bool,
     /// Whether the new record takes the place of one whose outputs are damaged.
     pub replace: bool,
 }
@@ -437,6 +439,8 @@ impl Shared {
             ("machine".to_owned(), self.machine.clone()),
             ("device".to_owned(), device),
             ("threads".to_owned(), task.threads.to_string()),
+            // Only such times can be compared: beside other nodes a node is slower.
+            ("exclusive".to_owned(), task.exclusive.to_string()),
             ("code".to_owned(), code),
             ("started_unix_ms".to_owned(), started.as_millisecond().to_string()),
         ]);

@@ -12,6 +12,9 @@ enum Fate {
     FindsDamage,
     /// Is in the store, but the outputs that its record names are not.
     CachedButLost,
+    /// Is described only by values in its producers' outputs: finds their loss, and learns what it needs, when it is
+    /// resolved.
+    ReadsValues,
 }
 
 struct Simulation {
@@ -33,7 +36,9 @@ impl Simulation {
     fn new(producers: Vec<Vec<Id>>, needs: Vec<Need>, fates: Vec<Fate>, limits: Limits, seed: u64) -> Self {
         let n = fates.len();
         let order: Vec<Id> = (0..n).collect();
-        let scheduler = Scheduler::new(producers.clone(), &needs, &order, &vec![true; n], limits, false);
+        let known = needs.iter().zip(&fates).map(|(need, fate)| if *fate == Fate::ReadsValues { one() } else { *need });
+        let known: Vec<Need> = known.collect();
+        let scheduler = Scheduler::new(producers.clone(), &known, &order, &vec![true; n], limits, false);
         Self {
             scheduler,
             limits,
@@ -88,6 +93,13 @@ impl Simulation {
                     let last = self.seen[producer].last().copied();
                     assert!(matches!(last, Some("hit" | "executed")), "{id} resolved before {producer}: {last:?}");
                 }
+                if self.fates[id] == Fate::ReadsValues {
+                    let lost = self.lost_producers(id);
+                    if !lost.is_empty() {
+                        return self.damaged(id, lost);
+                    }
+                    self.scheduler.revise(id, self.needs[id]);
+                }
                 if !replace && matches!(self.fates[id], Fate::Cached | Fate::CachedButLost) {
                     self.seen[id].push("hit");
                     self.scheduler.on(Event::Hit(id))
@@ -118,9 +130,13 @@ impl Simulation {
         }
     }
 
-    fn finish(&mut self, id: Id) -> Vec<Command> {
+    fn lost_producers(&self, id: Id) -> Vec<Id> {
         let lost = |p: &Id| self.fates[*p] == Fate::CachedButLost && !self.seen[*p].contains(&"executed");
-        let lost: Vec<Id> = self.producers[id].iter().copied().filter(lost).collect();
+        self.producers[id].iter().copied().filter(lost).collect()
+    }
+
+    fn finish(&mut self, id: Id) -> Vec<Command> {
+        let lost = self.lost_producers(id);
         if !lost.is_empty() {
             return self.damaged(id, lost);
         }
@@ -157,7 +173,8 @@ impl Simulation {
     }
 }
 
-const FATES: [Fate; 6] = [Fate::Cached, Fate::Runs, Fate::Runs, Fate::Fails, Fate::FindsDamage, Fate::CachedButLost];
+const FATES: [Fate; 7] =
+    [Fate::Cached, Fate::Runs, Fate::Runs, Fate::Fails, Fate::FindsDamage, Fate::CachedButLost, Fate::ReadsValues];
 
 fn one() -> Need {
     Need { cpus: 1, gpus: 0, memory_bytes: 0, exclusive: false }
@@ -170,7 +187,7 @@ fn limits(nodes: usize) -> Limits {
 #[test]
 fn every_graph_of_four_nodes_ends_with_every_node_settled_once() {
     let edges = [(0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3)];
-    let fates = [Fate::Cached, Fate::Runs, Fate::Fails, Fate::FindsDamage, Fate::CachedButLost];
+    let fates = [Fate::Cached, Fate::Runs, Fate::Fails, Fate::FindsDamage, Fate::CachedButLost, Fate::ReadsValues];
     for graph in 0..64_u32 {
         let mut producers = vec![Vec::new(); 4];
         for (bit, (from, to)) in edges.iter().enumerate() {
@@ -178,8 +195,8 @@ fn every_graph_of_four_nodes_ends_with_every_node_settled_once() {
                 producers[*to].push(*from);
             }
         }
-        for code in 0..625 {
-            let fate: Vec<Fate> = (0..4).map(|i| fates[code / 5_usize.pow(i) % 5]).collect();
+        for code in 0..fates.len().pow(4) {
+            let fate: Vec<Fate> = (0..4).map(|i| fates[code / fates.len().pow(i) % fates.len()]).collect();
             let mut simulation =
                 Simulation::new(producers.clone(), vec![one(); 4], fate.clone(), limits(2), u64::from(graph));
             simulation.run(None);
