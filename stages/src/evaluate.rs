@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::data::facts::{self, Origin};
 use crate::stage::{OutputPort, Port, Sees, Stage, Tool};
 use crate::train::params::{self, Normalise, Problem};
 
@@ -46,6 +47,9 @@ pub struct Metrics {
     /// The metadata of the network's checkpoint: `architecture`, `width` and so on; empty where there is no network.
     #[serde(default)]
     pub model: BTreeMap<String, String>,
+    /// The data set behind the data, where its facts are connected.
+    #[serde(default)]
+    pub origin: Option<Origin>,
 }
 
 impl Metrics {
@@ -68,6 +72,7 @@ impl Metrics {
             n,
             confusion,
             model: BTreeMap::new(),
+            origin: None,
         }
     }
 }
@@ -80,9 +85,9 @@ impl Stage for Evaluate {
     const SUMMARY: &'static str = "Measures accuracy on the forget class, the remaining classes and overall.";
     const TOOLCHAIN: &'static [Tool] = &[Tool::Libtorch];
     const INPUTS: &'static [Port] =
-        &[Port::one("model", "the network"), Port::data("data", Sees::Both, "the data to measure on")];
+        &[Port::one("model", "the network"), Port::data("data", Sees::Both, "the data to measure on"), facts::PORT];
     const OUTPUTS: &'static [OutputPort] =
-        &[OutputPort::file("metrics", "metrics.json", "accuracies, counts, confusion matrix, network")];
+        &[OutputPort::file("metrics", "metrics.json", "accuracies, counts, confusion matrix; network and data set")];
 
     fn check(params: &Params) -> Vec<Problem> {
         let mut problems = Vec::new();
@@ -102,7 +107,8 @@ impl Stage for Evaluate {
         }
         let images = crate::train::images::Images::load(io, "data", &network)?;
         let counted = Metrics::of(torch::confusion(&network, &images, io)?, params.forget_class);
-        io.write_json("metrics", &Metrics { model: network.architecture().metadata(), ..counted })
+        let (model, origin) = (network.architecture().metadata(), Origin::connected(io)?);
+        io.write_json("metrics", &Metrics { model, origin, ..counted })
     }
 }
 

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::data::facts::{self, Origin};
 use crate::stage::{OutputPort, Port, Sees, Stage, Tool};
 use crate::train::params::{self, Augment, BatchNorm, Normalise, Optimizer, Order, Precision, Problem, Recipe};
 
@@ -83,6 +84,8 @@ pub struct Curve {
     pub model: BTreeMap<String, String>,
     /// Test images of all classes.
     pub test_samples: u64,
+    /// The data set behind the data, where its facts are connected.
+    pub origin: Option<Origin>,
     /// In order; the first is before relearning.
     pub epochs: Vec<Point>,
 }
@@ -142,6 +145,7 @@ impl Stage for Relearn {
         Port::one("model", "the network that forgot"),
         Port::data("data", Sees::Retain, "the remaining classes to relearn from"),
         Port::data("test", Sees::Both, "the test data"),
+        facts::PORT,
     ];
     const OUTPUTS: &'static [OutputPort] = &[
         OutputPort::file("curve", "curve.json", "test accuracies by epoch of relearning"),
@@ -175,7 +179,7 @@ impl Stage for Relearn {
             return Err(crate::StageError::failed(format!("fraction {fraction} leaves none of {all} samples")));
         }
         let (curve, _) = torch::relearn(&network, &images.select(&rows), &test, &params, io)?;
-        io.write_json("curve", &curve)?;
+        io.write_json("curve", &Curve { origin: Origin::connected(io)?, ..curve })?;
         save_network(io, &network)
     }
 }
@@ -221,6 +225,7 @@ mod torch {
             forget_class: params.forget_class,
             model: network.architecture().metadata(),
             test_samples: test.len() as u64,
+            origin: None,
             epochs: points,
         };
         Ok((curve, losses))

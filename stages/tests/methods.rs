@@ -75,6 +75,9 @@ fn num_batches_tracked_counts_training_steps() {
     assert_eq!((tracked(&before), tracked(&after)), (24, 30));
 }
 
+/// As a stage that reads a data set writes them.
+const FACTS: &str = r#"{"dataset": "stripes", "official": false, "train": 40, "test": 90, "classes": 3, "files": []}"#;
+
 #[test]
 fn retraining_never_names_the_class_it_did_not_see_and_training_learns_it() {
     let (bench, dataset) = (Bench::new(), stripes(40, 1));
@@ -85,7 +88,9 @@ fn retraining_never_names_the_class_it_did_not_see_and_training_learns_it() {
     let retrained = bench.run("unlearn/retrain", merged(longer, forget), retain).expect("works");
     let test = stripes(30, 2);
     let metrics = |model: &[u8]| -> Value {
-        let inputs = vec![("model", file(bench.path(), model)), ("data", data(bench.path(), &test, |_| true))];
+        let facts = file(bench.path(), FACTS.as_bytes());
+        let network = ("model", file(bench.path(), model));
+        let inputs = vec![network, ("data", data(bench.path(), &test, |_| true)), ("facts", facts)];
         let outputs = bench.run("evaluate", json!({"forget_class": 1}), inputs).expect("works");
         serde_json::from_slice(&outputs["metrics"]).expect("JSON")
     };
@@ -95,7 +100,9 @@ fn retraining_never_names_the_class_it_did_not_see_and_training_learns_it() {
     assert_eq!(retrained["forget"], json!(0.0), "{retrained}");
     assert!(retrained["retain"].as_f64() > Some(0.9), "{retrained}");
     assert_eq!(retrained["n"], json!([30, 30, 30]));
-    // The tables ask which network it was.
+    // The tables ask which network and which data it was.
+    let origin = json!({"dataset": "stripes", "official": false, "train": 40, "test": 90});
+    assert_eq!(retrained["origin"], origin);
     assert_eq!(
         retrained["model"],
         json!({"architecture": "all_cnn", "channels": "1", "classes": "3", "width": "0.05"})
