@@ -7,7 +7,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use pru_flow_stages::{Port, Sees};
+use pru_flow_stages::{Arity, Port, Sees};
 
 use crate::graph::{Graph, GraphNode, NeededResult, NodeId, PortInputs, Waiting, Work};
 use crate::matrix::{Coordinates, cells};
@@ -162,7 +162,7 @@ impl<'a> Expansion<'a> {
                 },
             };
             let gather = match port {
-                Some(port) => port.arity.gathers(),
+                Some(port) => port.arity == Arity::Gather,
                 // A command's input gathers when it says so: by a list, or by `[*]` or `[axis=*]`.
                 None => references.len() > 1 || references.iter().any(asks_for_many),
             };
@@ -180,7 +180,7 @@ impl<'a> Expansion<'a> {
             inputs.insert(key.text.clone(), PortInputs { gather, sees: port.map_or(Sees::Both, |p| p.sees), from });
         }
         for port in ports.into_iter().flatten() {
-            if !port.arity.is_optional() && !inputs.contains_key(port.name) && !meant.contains(&port.name) {
+            if port.arity != Arity::Optional && !inputs.contains_key(port.name) && !meant.contains(&port.name) {
                 let message = format!("`{}` needs the input `{}`: {}", spec.name.text, port.name, port.doc);
                 let help = format!("add `inputs: {{{}: stage.output}}`", port.name);
                 problems.push(Problem::new(message, spec.name.span).help(help));

@@ -204,21 +204,6 @@ stages:
 }
 
 #[test]
-fn an_optional_port_that_gathers_takes_none_or_many() {
-    let stages =
-        "stages:\n  g: {uses: data/glyphs, matrix: {s: [1, 2]}}\n  e: {command: 'true', outputs: {m: m.json}}\n";
-    let none = graph(&format!("{stages}  t: {{uses: tables/accuracy, inputs: {{results: e.m}}}}\n"));
-    assert!(!none.nodes.iter().any(|node| node.inputs.contains_key("facts")));
-    let many = format!(
-        "{stages}  t: {{uses: tables/accuracy, inputs: {{results: e.m, facts: ['g[s=1].test', e.m, 'g[*].train']}}}}\n"
-    );
-    let many = graph(&many);
-    assert_eq!(read_by(&many, "t", "facts"), ["g[s=1]", "e", "g[s=1]", "g[s=2]"]);
-    let node = many.nodes.iter().find(|node| node.name == "t").expect("it is there");
-    assert!(node.inputs["facts"].gather);
-}
-
-#[test]
 fn a_whole_reference_keeps_its_type_and_a_spliced_one_becomes_text() {
     let text = "\
 params: {n: 30, noise: 0.25, range: [0.5, 0.75], deep: {x: {scale: [1.0, 1.1]}}, word: a b, title: t}

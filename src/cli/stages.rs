@@ -47,7 +47,6 @@ fn describe(def: &StageDef) -> String {
             Arity::One => "",
             Arity::Optional => " (optional)",
             Arity::Gather => " (gathers any number)",
-            Arity::GatherOptional => " (optional, gathers any number)",
         };
         let sees = match port.sees {
             Sees::Forget => " (sees only the class to be forgotten)",

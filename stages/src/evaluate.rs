@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::data::facts::{self, Origin};
 use crate::stage::{OutputPort, Port, Sees, Stage, Tool};
 use crate::train::params::{self, Normalise, Problem};
 
@@ -46,6 +47,9 @@ pub struct Metrics {
     /// The metadata of the network's checkpoint: `architecture`, `width` and so on; empty where there is no network.
     #[serde(default)]
     pub model: BTreeMap<String, String>,
+    /// The data set behind the data, where its facts are connected.
+    #[serde(default)]
+    pub origin: Option<Origin>,
 }
 
 impl Metrics {
@@ -68,6 +72,7 @@ impl Metrics {
             n,
             confusion,
             model: BTreeMap::new(),
+            origin: None,
         }
     }
 }
@@ -76,13 +81,13 @@ impl Stage for Evaluate {
     type Params = Params;
 
     const NAME: &'static str = "evaluate";
-    const VERSION: u32 = 2;
+    const VERSION: u32 = 3;
     const SUMMARY: &'static str = "Measures accuracy on the forget class, the remaining classes and overall.";
     const TOOLCHAIN: &'static [Tool] = &[Tool::Libtorch];
     const INPUTS: &'static [Port] =
-        &[Port::one("model", "the network"), Port::data("data", Sees::Both, "the data to measure on")];
+        &[Port::one("model", "the network"), Port::data("data", Sees::Both, "the data to measure on"), facts::PORT];
     const OUTPUTS: &'static [OutputPort] =
-        &[OutputPort::file("metrics", "metrics.json", "accuracies, counts, confusion matrix, network")];
+        &[OutputPort::file("metrics", "metrics.json", "accuracies, counts, confusion matrix; network and data set")];
 
     fn check(params: &Params) -> Vec<Problem> {
         let mut problems = Vec::new();
@@ -102,8 +107,8 @@ impl Stage for Evaluate {
         }
         let images = crate::train::images::Images::load(io, "data", &network)?;
         let counted = Metrics::of(torch::confusion(&network, &images, io)?, params.forget_class);
-        let metrics = Metrics { model: network.architecture().metadata(), ..counted };
-        io.write_json("metrics", &metrics)
+        let (model, origin) = (network.architecture().metadata(), Origin::connected(io)?);
+        io.write_json("metrics", &Metrics { model, origin, ..counted })
     }
 }
 
@@ -132,7 +137,7 @@ mod torch {
         images: &Images,
         observer: &mut dyn Observer,
     ) -> Result<Vec<Vec<u64>>, StageError> {
-        let (network, classes) = (network.exact(), i64::from(network.architecture().classes));
+        let (network, classes) = (network.evaluated(), i64::from(network.architecture().classes));
         let mut counts = Tensor::zeros([classes * classes], (Kind::Int64, network.device()));
         for batch in images.in_order(BATCH) {
             observer.poll()?;
@@ -149,7 +154,7 @@ mod torch {
     /// # Errors
     /// When the run was asked to stop.
     pub fn embeddings(network: &Network, images: &Images, observer: &mut dyn Observer) -> Result<Tensor, StageError> {
-        let network = network.exact();
+        let network = network.evaluated();
         let mut parts = Vec::new();
         for batch in images.in_order(BATCH) {
             observer.poll()?;
@@ -164,7 +169,7 @@ mod torch {
     /// When the run was asked to stop.
     pub fn logits(network: &Network, images: &Images, observer: &mut dyn Observer) -> Result<Tensor, StageError> {
         let embeddings = embeddings(network, images, observer)?;
-        Ok(no_grad(|| network.exact().classify(&embeddings)))
+        Ok(no_grad(|| network.evaluated().classify(&embeddings)))
     }
 }
 

@@ -122,16 +122,16 @@ impl Port {
         Self { name, doc, arity: Arity::Gather, sees: Sees::Both }
     }
 
-    /// As [`Self::gather`], and may be left unconnected.
-    #[must_use]
-    pub const fn gather_optional(name: &'static str, doc: &'static str) -> Self {
-        Self { name, doc, arity: Arity::GatherOptional, sees: Sees::Both }
-    }
-
     /// A data port through which only the members that `sees` allows are given to the stage.
     #[must_use]
     pub const fn data(name: &'static str, sees: Sees, doc: &'static str) -> Self {
         Self { name, doc, arity: Arity::One, sees }
+    }
+
+    /// A data set of `sees`, or none.
+    #[must_use]
+    pub const fn optional_data(name: &'static str, sees: Sees, doc: &'static str) -> Self {
+        Self { name, doc, arity: Arity::Optional, sees }
     }
 }
 
@@ -144,22 +144,6 @@ pub enum Arity {
     Optional,
     /// Any number, in a stable order, each with the coordinates of the node that made it.
     Gather,
-    /// As [`Self::Gather`], or left unconnected.
-    GatherOptional,
-}
-
-impl Arity {
-    /// Whether artifacts come with the coordinates of the nodes that made them.
-    #[must_use]
-    pub const fn gathers(self) -> bool {
-        matches!(self, Self::Gather | Self::GatherOptional)
-    }
-
-    /// Whether the port may be left unconnected.
-    #[must_use]
-    pub const fn is_optional(self) -> bool {
-        matches!(self, Self::Optional | Self::GatherOptional)
-    }
 }
 
 /// Which classes of a data set a port gives. A data set is a folder with one file `class-<c>.safetensors`

@@ -75,6 +75,9 @@ fn num_batches_tracked_counts_training_steps() {
     assert_eq!((tracked(&before), tracked(&after)), (24, 30));
 }
 
+/// As a stage that reads a data set writes them.
+const FACTS: &str = r#"{"dataset": "stripes", "official": false, "train": 40, "test": 90, "classes": 3, "files": []}"#;
+
 #[test]
 fn retraining_never_names_the_class_it_did_not_see_and_training_learns_it() {
     let (bench, dataset) = (Bench::new(), stripes(40, 1));
@@ -85,7 +88,9 @@ fn retraining_never_names_the_class_it_did_not_see_and_training_learns_it() {
     let retrained = bench.run("unlearn/retrain", merged(longer, forget), retain).expect("works");
     let test = stripes(30, 2);
     let metrics = |model: &[u8]| -> Value {
-        let inputs = vec![("model", file(bench.path(), model)), ("data", data(bench.path(), &test, |_| true))];
+        let facts = file(bench.path(), FACTS.as_bytes());
+        let network = ("model", file(bench.path(), model));
+        let inputs = vec![network, ("data", data(bench.path(), &test, |_| true)), ("facts", facts)];
         let outputs = bench.run("evaluate", json!({"forget_class": 1}), inputs).expect("works");
         serde_json::from_slice(&outputs["metrics"]).expect("JSON")
     };
@@ -95,7 +100,9 @@ fn retraining_never_names_the_class_it_did_not_see_and_training_learns_it() {
     assert_eq!(retrained["forget"], json!(0.0), "{retrained}");
     assert!(retrained["retain"].as_f64() > Some(0.9), "{retrained}");
     assert_eq!(retrained["n"], json!([30, 30, 30]));
-    // The tables ask which network it was.
+    // The tables ask which network and which data it was.
+    let origin = json!({"dataset": "stripes", "official": false, "train": 40, "test": 90});
+    assert_eq!(retrained["origin"], origin);
     assert_eq!(
         retrained["model"],
         json!({"architecture": "all_cnn", "channels": "1", "classes": "3", "width": "0.05"})
@@ -128,6 +135,53 @@ fn relearning_gives_a_point_before_and_after_each_epoch() {
     assert!(events.iter().any(|e| matches!(e, StageEvent::Measured { name, .. } if name == "train_seconds")));
     let (stopped, _) = bench.run_observed("relearn", json!({"forget_class": 2}), inputs(), true);
     assert!(matches!(stopped, Err(StageError::Cancelled)));
+}
+
+#[test]
+fn relearning_by_statistics_alone_moves_no_weight() {
+    let bench = Bench::new();
+    let (model, dataset) = bench.original();
+    let inputs = vec![
+        ("model", file(bench.path(), &model)),
+        ("data", data(bench.path(), &dataset, |class| class != 2)),
+        ("test", data(bench.path(), &dataset, |_| true)),
+    ];
+    let params = json!({"forget_class": 2, "epochs": 2, "batch_size": 16, "updates": "statistics"});
+    let outputs = bench.run("relearn", params, inputs).expect("works");
+    let [before, after] = [&model, &outputs["model"]].map(|bytes| StateDict::from_bytes(bytes).expect("a model"));
+    for (name, tensor) in &before.tensors {
+        let is_statistic = ["running_mean", "running_var", "num_batches_tracked"].iter().any(|end| name.ends_with(end));
+        assert_eq!(tensor == &after.tensors[name], !is_statistic, "{name}");
+    }
+    let curve: Value = serde_json::from_slice(&outputs["curve"]).expect("JSON");
+    assert!(curve["epochs"][2]["loss"].is_f64(), "{curve}");
+}
+
+#[test]
+fn relearning_with_forgotten_samples_brings_their_class_back() {
+    let bench = Bench::new();
+    let (_, dataset) = bench.original();
+    let train = vec![("data", data(bench.path(), &dataset, |class| class != 2))];
+    let retrained = bench.run("unlearn/retrain", merged(training(), json!({"forget_class": 2})), train).expect("works");
+    let relearn = |samples: u32, forget: Option<fn(i64) -> bool>| {
+        let mut inputs = vec![
+            ("model", file(bench.path(), &retrained["model"])),
+            ("data", data(bench.path(), &dataset, |class| class != 2)),
+            ("test", data(bench.path(), &dataset, |_| true)),
+        ];
+        inputs.extend(forget.map(|keep| ("forget", data(bench.path(), &dataset, keep))));
+        let optimizer = json!({"lr": 0.1, "weight_decay": 0});
+        let params = json!({"forget_class": 2, "batch_size": 16, "optimizer": optimizer, "forget_samples": samples});
+        let outputs = bench.run("relearn", params, inputs).map_err(|e| e.to_string())?;
+        let curve: Value = serde_json::from_slice(&outputs["curve"]).expect("JSON");
+        Ok::<_, String>(curve["epochs"][10]["forget"].as_f64().expect("a number"))
+    };
+    assert_eq!(relearn(0, Some(|class| class == 2)), Ok(0.0), "connected and not asked for");
+    let back = relearn(25, Some(|class| class == 2)).expect("works");
+    assert!(back > 0.5, "{back}");
+    assert!(relearn(1, None).unwrap_err().contains("needs the input `forget`"));
+    assert!(relearn(1000, Some(|class| class == 2)).unwrap_err().contains("asks for 1000, and there are "));
+    assert!(relearn(1, Some(|class| class != 0)).is_err(), "another class among the forgotten");
 }
 
 // ------------------------------------------------------------------------------------------ equal bytes

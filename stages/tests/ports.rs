@@ -41,8 +41,8 @@ const DATA_PORTS: &[(&str, &[(&str, Sees)])] = &[
     ("unlearn/ssd", &[("data", Sees::Both)]),
     ("unlearn/l1_sparse", &[("data", Sees::Retain)]),
     ("unlearn/amnesiac", &[("data", Sees::Both)]),
-    ("relearn", &[("data", Sees::Retain), ("test", Sees::Both)]),
-    ("evaluate", &[("data", Sees::Both)]),
+    ("relearn", &[("data", Sees::Retain), ("test", Sees::Both), ("forget", Sees::Forget), ("facts", Sees::Both)]),
+    ("evaluate", &[("data", Sees::Both), ("facts", Sees::Both)]),
 ];
 
 #[test]

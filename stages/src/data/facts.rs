@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::official::{OfficialSet, Stated};
 use crate::dataset::Dataset;
 use crate::io::StageIo;
-use crate::stage::{OutputPort, StageError};
+use crate::stage::{OutputPort, Port, StageError};
 
 /// The output of every stage that reads or makes a data set.
 pub(super) const OUTPUT: OutputPort =
@@ -29,6 +29,40 @@ pub struct Facts {
     pub classes: usize,
     /// The files of a data set that is published; none of another.
     pub files: Vec<FileFacts>,
+}
+
+/// The port through which a stage that measures a network is told of the data set behind its inputs.
+pub(crate) const PORT: Port = Port::optional(
+    "facts",
+    "`facts.json` of the data set, without which no table can set the result beside the paper's figures",
+);
+
+/// What a measurement tells of the data set behind it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Origin {
+    /// See [`Facts::dataset`].
+    pub dataset: String,
+    /// See [`Facts::official`].
+    pub official: bool,
+    /// Number of training images, before any split.
+    pub train: usize,
+    /// Number of test images.
+    pub test: usize,
+}
+
+impl Origin {
+    /// That of the artifact connected to [`PORT`], if there is one.
+    ///
+    /// # Errors
+    /// When it is no `facts.json`.
+    #[cfg(feature = "torch")]
+    pub(crate) fn connected(io: &StageIo) -> Result<Option<Self>, StageError> {
+        let Some(input) = io.inputs(PORT.name).first() else { return Ok(None) };
+        let read = serde_json::from_slice(&input.read()?);
+        let Facts { dataset, official, train, test, .. } =
+            read.map_err(|e| StageError::input(PORT.name, format!("not a data set's facts: {e}")))?;
+        Ok(Some(Self { dataset, official, train, test }))
+    }
 }
 
 /// What is known of one file.

@@ -48,7 +48,7 @@ pub struct ParameterChange;
 impl Stage for ParameterChange {
     type Params = Params;
     const NAME: &'static str = "figures/parameter_change";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const SUMMARY: &'static str = "a figure of how far each method moved each layer (Figure 3)";
     const TOOLCHAIN: &'static [Tool] = TOOLS;
     const INPUTS: &'static [Port] =

@@ -42,7 +42,7 @@ pub struct Perception;
 impl Stage for Perception {
     type Params = Params;
     const NAME: &'static str = "figures/perception";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const SUMMARY: &'static str = "a figure of how each network sees the forgotten class (Figure 4)";
     const TOOLCHAIN: &'static [Tool] = TOOLS;
     const INPUTS: &'static [Port] =

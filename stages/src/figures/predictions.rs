@@ -57,7 +57,7 @@ pub struct Predictions;
 impl Stage for Predictions {
     type Params = Params;
     const NAME: &'static str = "figures/predictions";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const SUMMARY: &'static str = "a figure of what each network takes the forgotten class for (Figure 5)";
     const TOOLCHAIN: &'static [Tool] = TOOLS;
     const INPUTS: &'static [Port] =

@@ -45,7 +45,7 @@ pub struct Relearning;
 impl Stage for Relearning {
     type Params = Params;
     const NAME: &'static str = "figures/relearning";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const SUMMARY: &'static str = "a figure of what relearning brings back, epoch by epoch";
     const TOOLCHAIN: &'static [Tool] = TOOLS;
     const INPUTS: &'static [Port] = &[Port::gather("curves", "curves of `relearn` for every method, class and seed")];

@@ -61,7 +61,7 @@ pub struct TradeOff;
 impl Stage for TradeOff {
     type Params = Params;
     const NAME: &'static str = "figures/trade_off";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const SUMMARY: &'static str = "a figure of A_f after relearning against A_r after unlearning, over all rates";
     const TOOLCHAIN: &'static [Tool] = TOOLS;
     const INPUTS: &'static [Port] =

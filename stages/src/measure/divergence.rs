@@ -51,7 +51,7 @@ impl Stage for Divergence {
     type Params = Params;
 
     const NAME: &'static str = "measure/divergence";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const SUMMARY: &'static str = "Measures how far a network's outputs are from another's (activation distance, JS).";
     const TOOLCHAIN: &'static [Tool] = &[Tool::Libtorch];
     const INPUTS: &'static [Port] = &[

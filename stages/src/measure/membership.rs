@@ -60,7 +60,7 @@ impl Stage for Membership {
     type Params = Params;
 
     const NAME: &'static str = "measure/membership";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const SUMMARY: &'static str = "Membership inference: whether a network's outputs tell that it saw the forget data.";
     const TOOLCHAIN: &'static [Tool] = &[Tool::Libtorch];
     const INPUTS: &'static [Port] = &[

@@ -43,7 +43,7 @@ impl Stage for Perception {
     type Params = Params;
 
     const NAME: &'static str = "measure/perception";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const SUMMARY: &'static str = "Measures how a network sees the class to be forgotten (Figures 4 and 5).";
     const TOOLCHAIN: &'static [Tool] = &[Tool::Libtorch];
     const INPUTS: &'static [Port] =

@@ -77,7 +77,7 @@ impl Stage for Probe {
     type Params = Params;
 
     const NAME: &'static str = "measure/probe";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const SUMMARY: &'static str = "Probes whether a network's features still tell the forgotten class from the others.";
     const TOOLCHAIN: &'static [Tool] = &[Tool::Libtorch];
     const INPUTS: &'static [Port] = &[

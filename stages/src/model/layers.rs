@@ -89,6 +89,16 @@ impl Weights {
         Self { specs: self.specs.clone(), tensors }
     }
 
+    /// A copy whose filters have their channels last in memory; a convolution takes its layout from them. On a CPU it
+    /// computes 1.5 times as fast that way (AllCNN at width 0.25), and less exactly: the first gradients of training were
+    /// up to 4e-4 from `PyTorch`'s in its usual layout, so that only evaluation asks for it.
+    pub(super) fn channels_last(&self) -> Self {
+        self.map(|tensor| match tensor.dim() {
+            4 => tensor.detach().copy().permute([0, 2, 3, 1]).contiguous().permute([0, 3, 1, 2]),
+            _ => tensor.detach().copy(),
+        })
+    }
+
     /// The tensor itself, not a copy.
     pub(super) fn get(&self, name: &str) -> Tensor {
         self.tensors.get(name).expect("a network asks for tensors of its own list").shallow_clone()

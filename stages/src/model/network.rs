@@ -165,18 +165,17 @@ impl Network {
     /// A copy of its own that is never trained: the original that unlearning looks back to.
     #[must_use]
     pub fn frozen_copy(&self) -> Self {
-        self.map(self.precision, |t| t.detach().copy())
+        self.with(self.precision, no_grad(|| self.weights.map(|t| t.detach().copy())))
     }
 
-    /// The same weights (not a copy) without the rounding of tf32 and bf16: for evaluation.
+    /// A copy for evaluation: without the rounding of tf32 and bf16, and in the layout in which that is fastest.
     #[must_use]
-    pub fn exact(&self) -> Self {
+    pub fn evaluated(&self) -> Self {
         let precision = if self.precision == Precision::F64 { Precision::F64 } else { Precision::F32 };
-        self.map(precision, Tensor::detach)
+        self.with(precision, no_grad(|| self.weights.channels_last()))
     }
 
-    fn map(&self, precision: Precision, f: impl Fn(&Tensor) -> Tensor) -> Self {
-        let weights = no_grad(|| self.weights.map(f));
+    fn with(&self, precision: Precision, weights: Weights) -> Self {
         Self::assemble(self.architecture.clone(), precision, self.device, self.normalise.clone(), weights)
     }
 
@@ -257,28 +256,28 @@ mod tests {
                 .map(|precision| error(&params, &network(&params, precision)));
             let said = format!("{}: {f32:e} {tf32:e} {bf16:e}", params.name.as_str());
             assert!(f32 < 1e-5 && 1e-5 < tf32 && tf32 < 2e-2 && 2.0 * tf32 < bf16 && bf16 < 0.2, "{said}");
-            assert!(error(&params, &network(&params, Precision::Bf16).exact()) < 1e-5);
+            assert!(error(&params, &network(&params, Precision::Bf16).evaluated()) < 1e-4);
         }
     }
 
     #[test]
-    fn a_frozen_copy_stays_while_an_exact_view_follows() {
+    fn a_copy_has_the_weights_of_its_time_and_stays() {
         for params in small() {
             let network = network(&params, Precision::F32);
-            let (frozen, exact) = (network.frozen_copy(), network.exact());
+            let (frozen, evaluated) = (network.frozen_copy(), network.evaluated());
             let before = frozen.to_state().unwrap();
             let _ = network.forward(&pixels(Kind::Float), Mode::Train);
             for mut tensor in network.train_only(Part::All) {
                 let _ = no_grad(|| tensor.g_add_scalar_(0.01));
             }
             assert_eq!(frozen.to_state().unwrap(), before);
-            let (seen, now) = (exact.to_state().unwrap(), network.to_state().unwrap());
-            assert_eq!(seen, now);
+            assert_eq!(evaluated.to_state().unwrap(), before);
+            let now = network.to_state().unwrap();
             for (name, tensor) in &now.tensors {
                 assert_ne!(&before.tensors[name], tensor, "{name}");
             }
             let logits = |network: &Network| network.forward(&pixels(Kind::Float), Mode::Eval);
-            assert!(logits(&network).allclose(&logits(&exact), 1e-6, 1e-6, false));
+            assert!(logits(&frozen).allclose(&logits(&evaluated), 1e-5, 1e-5, false));
             assert!(!logits(&network).allclose(&logits(&frozen), 1e-2, 1e-2, false));
         }
     }

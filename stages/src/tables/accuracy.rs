@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::capital;
 use super::comparison::{Against, Comparer};
 use super::document::Part;
 use super::grids::{Grids, Section, count};
@@ -10,7 +11,6 @@ use super::layout::Layout;
 use super::measured::gather;
 use super::metrics::{self, Metric};
 use super::slices::{describe, sections};
-use super::{FACTS, capital};
 use crate::io::StageIo;
 use crate::stage::{OutputPort, Port, Stage, StageError};
 
@@ -53,10 +53,10 @@ pub struct Accuracy;
 impl Stage for Accuracy {
     type Params = Params;
     const NAME: &'static str = "tables/accuracy";
-    const VERSION: u32 = 2;
+    const VERSION: u32 = 3;
     const SUMMARY: &'static str = "a table of accuracies with a column for every method";
     const INPUTS: &'static [Port] =
-        &[Port::gather("results", "metrics of `evaluate` for every method, class and seed"), FACTS];
+        &[Port::gather("results", "metrics of `evaluate` for every method, class and seed")];
     const OUTPUTS: &'static [OutputPort] = super::OUTPUTS;
 
     fn check(params: &Params) -> Vec<(&'static str, String)> {
@@ -77,7 +77,7 @@ impl Stage for Accuracy {
             epochs: &[0],
             names_epochs: false,
             deviation: params.deviation,
-            comparer: Comparer::new(params.published.as_ref(), io)?,
+            comparer: Comparer::new(params.published.as_ref()),
         };
         let mut parts = Vec::new();
         for section in sections(&params.layout.axes(), &runs)? {

@@ -13,8 +13,7 @@ use super::metrics::Metric;
 use super::published::{Place, Setting, Table, published};
 use super::slices::Column;
 use super::statistics::{Mean, t_975};
-use crate::io::StageIo;
-use crate::stage::StageError;
+use crate::data::facts::Origin;
 
 /// Fewer trials tell too little of their spread.
 const TRIALS_MIN: usize = 3;
@@ -84,24 +83,10 @@ fn unknown(name: &str, known: &[&str]) -> String {
     format!("the paper has no `{name}` here: {}", known.join(", "))
 }
 
-/// `facts.json` of a stage that reads a data set.
-#[derive(Clone, Debug, Deserialize)]
-pub(super) struct Facts {
-    /// Its name: `mnist`, `cifar10`.
-    dataset: String,
-    /// Whether the files are the published ones, byte for byte.
-    official: bool,
-    /// Training images.
-    train: u64,
-    /// Test images.
-    test: u64,
-}
-
 /// Compares cells with the paper's figures.
 pub(super) struct Comparer<'a> {
     against: &'a Against,
     table: &'static Table,
-    facts: Vec<Facts>,
 }
 
 /// The paper's figure beside ours.
@@ -149,20 +134,10 @@ pub(super) struct Ours<'a> {
 }
 
 impl<'a> Comparer<'a> {
-    /// Reads the facts of the data sets that are connected to the port `facts`.
-    ///
-    /// # Errors
-    /// When an artifact is no `facts.json`.
-    pub(super) fn new(against: Option<&'a Against>, io: &StageIo) -> Result<Option<Self>, StageError> {
-        let Some((against, table)) = against.and_then(|against| Some((against, against.table()?))) else {
-            return Ok(None);
-        };
-        let mut facts = Vec::new();
-        for input in io.inputs("facts") {
-            let read = serde_json::from_slice(&input.read()?);
-            facts.push(read.map_err(|e| StageError::input("facts", format!("not a data set's facts: {e}")))?);
-        }
-        Ok(Some(Self { against, table, facts }))
+    /// None without a reference to the paper's tables; params are checked before.
+    pub(super) fn new(against: Option<&'a Against>) -> Option<Self> {
+        let against = against?;
+        Some(Self { against, table: against.table()? })
     }
 
     /// The axis whose values name settings.
@@ -204,7 +179,7 @@ impl<'a> Comparer<'a> {
             return Some(Comparison { published, difference: None, mark: None, reason: String::new() });
         };
         let difference = mean.value - published;
-        let conditions = self.conditions(setting_of(setting)?, ours, mean.n);
+        let conditions = Self::conditions(setting_of(setting)?, ours, mean.n);
         let (mark, reason) = match conditions.bound(mean) {
             Some(bound) if difference.abs() <= bound => (Mark::Within, format!("within {bound:.2} points")),
             Some(bound) => (Mark::Outside, format!("more than {bound:.2} points apart")),
@@ -213,7 +188,7 @@ impl<'a> Comparer<'a> {
         Some(Comparison { published, difference: Some(difference), mark: Some(mark), reason })
     }
 
-    fn conditions(&self, setting: &'static Setting, ours: &Ours, trials: usize) -> Conditions<'_> {
+    fn conditions<'r>(setting: &'static Setting, ours: &Ours<'r>, trials: usize) -> Conditions<'r> {
         let entry = |name: &str| -> BTreeSet<Option<String>> {
             ours.runs.iter().map(|run| run.model.get(name).cloned()).collect()
         };
@@ -221,17 +196,12 @@ impl<'a> Comparer<'a> {
             setting,
             networks: entry("architecture"),
             sizes: setting.size.keys().map(|name| (name.as_str(), entry(name))).collect(),
-            facts: self.facts.iter().filter(|facts| facts.dataset == setting.dataset).collect(),
-            unpublished: self.facts.iter().filter(|facts| !is_published(&facts.dataset)).collect(),
+            origins: ours.runs.iter().map(|run| run.origin.as_ref()).collect(),
             tested: ours.runs.iter().filter_map(|run| run.tested).collect(),
             classes: ours.runs.iter().map(|run| run.forget_class).collect(),
             trials,
         }
     }
-}
-
-fn is_published(dataset: &str) -> bool {
-    published().settings.values().any(|setting| setting.dataset == dataset)
 }
 
 fn setting_of(name: &str) -> Option<&'static Setting> {
@@ -243,12 +213,9 @@ struct Conditions<'a> {
     setting: &'static Setting,
     networks: BTreeSet<Option<String>>,
     sizes: BTreeMap<&'static str, BTreeSet<Option<String>>>,
-    /// Of the setting's data set.
-    facts: Vec<&'a Facts>,
-    /// Of data sets that nobody publishes, which may be what the runs read.
-    unpublished: Vec<&'a Facts>,
+    origins: BTreeSet<Option<&'a Origin>>,
     /// Numbers of test images.
-    tested: BTreeSet<u64>,
+    tested: BTreeSet<usize>,
     classes: BTreeSet<Option<u32>>,
     trials: usize,
 }
@@ -269,9 +236,10 @@ impl Conditions<'_> {
     }
 
     fn is_official(&self) -> bool {
-        let whole =
-            |facts: &&Facts| facts.official && facts.train == self.setting.train && facts.test == self.setting.test;
-        !self.facts.is_empty() && self.facts.iter().all(whole) && self.tested.iter().all(|n| *n == self.setting.test)
+        let Setting { dataset, train, test, .. } = self.setting;
+        let whole = |own: &Origin| own.official && (&own.dataset, &own.train, &own.test) == (dataset, train, test);
+        let all = self.origins.iter().all(|own| own.is_some_and(whole));
+        all && !self.origins.is_empty() && self.tested.iter().all(|n| n == test)
     }
 
     fn has_every_class(&self) -> bool {
@@ -317,20 +285,16 @@ impl Conditions<'_> {
     }
 
     fn data(&self) -> String {
-        let listed = |all: &[&Facts]| {
-            let described = all.iter().map(|facts| {
-                let which = if facts.official { "official" } else { "not official" };
-                format!("{} {which}, {} + {} images", facts.dataset, facts.train, facts.test)
-            });
-            described.collect::<Vec<_>>().join(" and ")
-        };
-        let mut text = match (self.facts.as_slice(), self.unpublished.as_slice()) {
-            ([], []) => "unknown".to_owned(),
-            ([], others) => format!("no official {} ({})", self.setting.dataset, listed(others)),
-            (facts, _) => listed(facts),
-        };
+        let described = self.origins.iter().map(|own| match own {
+            None => "unknown".to_owned(),
+            Some(own) => {
+                let which = if own.official { "official" } else { "not official" };
+                format!("{} {which}, {} + {} images", own.dataset, own.train, own.test)
+            }
+        });
+        let mut text = described.collect::<Vec<_>>().join(" and ");
         if self.tested.iter().any(|n| *n != self.setting.test) {
-            let tested: Vec<String> = self.tested.iter().map(u64::to_string).collect();
+            let tested: Vec<String> = self.tested.iter().map(usize::to_string).collect();
             text.push_str(&format!(", tested on {} of {}", tested.join(" and "), self.setting.test));
         }
         text
@@ -348,17 +312,18 @@ mod tests {
     fn measured(class: u32, width: &str, network: &str) -> Measured {
         let model = [("architecture", network), ("width", width)];
         let model = model.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
-        Measured { forget_class: Some(class), model, tested: Some(10_000), points: Vec::new() }
+        let origin = Some(origin("mnist", true, 60_000));
+        Measured { forget_class: Some(class), model, origin, tested: Some(10_000), points: Vec::new() }
     }
 
-    fn facts(dataset: &str, official: bool, train: u64) -> Facts {
-        Facts { dataset: dataset.to_owned(), official, train, test: 10_000 }
+    fn origin(dataset: &str, official: bool, train: usize) -> Origin {
+        Origin { dataset: dataset.to_owned(), official, train, test: 10_000 }
     }
 
     /// PRU on MNIST after unlearning with `D_f`: published `A_r` 84.98. Ours: mean, deviation 1, n trials.
-    fn compared(facts: &[Facts], runs: &[Measured], mean: f64, n: usize) -> Comparison {
+    fn compared(runs: &[Measured], mean: f64, n: usize) -> Comparison {
         let against = against("table1");
-        let comparer = Comparer { against: &against, table: against.table().unwrap(), facts: facts.to_vec() };
+        let comparer = Comparer::new(Some(&against)).unwrap();
         let column = Column { value: "pru".to_owned(), within: Some("d_f".to_owned()) };
         let mean = Mean { value: mean, deviation: Some(1.0), half_width: None, n };
         let ours = Ours {
@@ -379,67 +344,58 @@ mod tests {
     /// 4.302652729696142 * sqrt(1/3 + 1/5) + 0.05 = 3.1922 (scipy).
     #[test]
     fn the_bound_is_that_of_the_decisions() {
-        let official = [facts("mnist", true, 60_000)];
-        let below = compared(&official, &ten("1"), 84.98 + 3.192, 3);
+        let below = compared(&ten("1"), 84.98 + 3.192, 3);
         assert_eq!((below.mark, below.published), (Some(Mark::Within), 84.98));
         assert!((below.difference.unwrap() - 3.192).abs() < 1e-9);
-        let above = compared(&official, &ten("1.0"), 84.98 - 3.193, 3);
+        let above = compared(&ten("1.0"), 84.98 - 3.193, 3);
         assert_eq!((above.mark, above.reason.as_str()), (Some(Mark::Outside), "more than 3.19 points apart"));
         // 2.776445105197793 * sqrt(1/5 + 1/5) + 0.05 = 1.8060.
-        assert_eq!(compared(&official, &ten("1"), 84.98 + 1.805, 5).mark, Some(Mark::Within));
-        assert_eq!(compared(&official, &ten("1"), 84.98 + 1.807, 5).mark, Some(Mark::Outside));
+        assert_eq!(compared(&ten("1"), 84.98 + 1.805, 5).mark, Some(Mark::Within));
+        assert_eq!(compared(&ten("1"), 84.98 + 1.807, 5).mark, Some(Mark::Outside));
     }
 
     #[test]
     fn whatever_differs_from_the_paper_takes_the_mark_away_and_is_told() {
-        let official = [facts("mnist", true, 60_000)];
-        let reason = |facts: &[Facts], runs: &[Measured], n| {
-            let one = compared(facts, runs, 84.98, n);
+        let reason = |runs: &[Measured], n| {
+            let one = compared(runs, 84.98, n);
             assert_eq!(one.mark, Some(Mark::NotComparable), "{}", one.reason);
             one.reason
         };
         let data = "data mnist official, 60000 + 10000 images";
-        assert_eq!(reason(&official, &ten("0.25"), 3), format!("width 0.25; {data}; n = 3 trials of 10 classes"));
-        assert_eq!(reason(&official, &ten("1"), 2), format!("full width; {data}; n = 2 trials of 10 classes"));
-        assert_eq!(
-            reason(&official, &ten("1")[..9], 3),
-            format!("full width; {data}; n = 3 trials of 9 classes (the paper's: 10)")
-        );
-        assert_eq!(reason(&[], &ten("1"), 3), "full width; data unknown; n = 3 trials of 10 classes");
-        let other = reason(&[facts("cifar10", true, 50_000)], &ten("1"), 3);
-        assert!(other.contains("data unknown"), "{other}");
-        let jpeg = reason(&[facts("mnist", false, 60_000)], &ten("1"), 3);
-        assert!(jpeg.contains("mnist not official, 60000 + 10000 images"), "{jpeg}");
-        let folder = reason(&[facts("image_folder", false, 60_000)], &ten("1"), 3);
-        assert!(folder.contains("no official mnist (image_folder not official, 60000 + 10000 images)"), "{folder}");
-        let fewer = reason(&[facts("mnist", true, 10_000)], &ten("1"), 3);
-        assert!(fewer.contains("mnist official, 10000 + 10000 images"), "{fewer}");
-        let both = [facts("mnist", true, 60_000), facts("mnist", false, 60_000)];
-        assert!(reason(&both, &ten("1"), 3).contains("not official"));
+        assert_eq!(reason(&ten("0.25"), 3), format!("width 0.25; {data}; n = 3 trials of 10 classes"));
+        assert_eq!(reason(&ten("1"), 2), format!("full width; {data}; n = 2 trials of 10 classes"));
+        let nine = reason(&ten("1")[..9], 3);
+        assert_eq!(nine, format!("full width; {data}; n = 3 trials of 9 classes (the paper's: 10)"));
+        let with = |origin: Option<Origin>| {
+            let mut runs = ten("1");
+            runs[7].origin = origin;
+            reason(&runs, 3)
+        };
+        let (one_untold, mnist) = (with(None), "mnist official, 60000 + 10000 images");
+        assert_eq!(one_untold, format!("full width; data unknown and {mnist}; n = 3 trials of 10 classes"));
+        for other in [origin("cifar10", true, 60_000), origin("mnist", false, 60_000), origin("mnist", true, 10_000)] {
+            let which = if other.official { "official" } else { "not official" };
+            let expected = format!("{} {which}, {} + 10000 images", other.dataset, other.train);
+            assert!(with(Some(other)).contains(&expected), "{expected}");
+        }
         let mut tested = ten("1");
         tested[4].tested = Some(500);
-        assert!(reason(&official, &tested, 3).contains("tested on 500 and 10000 of 10000"));
+        assert!(reason(&tested, 3).contains("tested on 500 and 10000 of 10000"));
         let mut network = ten("1");
         network[0].model.insert("architecture".to_owned(), "resnet18".to_owned());
-        assert!(
-            reason(&official, &network, 3)
-                .starts_with("full width of all_cnn and resnet18 (the paper's network: all_cnn)")
-        );
+        assert!(reason(&network, 3).starts_with("full width of all_cnn and resnet18 (the paper's network: all_cnn)"));
         let mut untold = ten("1");
         untold[9].model.clear();
-        assert!(reason(&official, &untold, 3).starts_with("width unknown and 1 of unknown and all_cnn"));
+        assert!(reason(&untold, 3).starts_with("width unknown and 1 of unknown and all_cnn"));
     }
 
     #[test]
     fn a_paper_that_does_not_state_its_trials_cannot_be_agreed_with() {
         let against = against("table5");
-        let comparer = Comparer {
-            against: &against,
-            table: against.table().unwrap(),
-            facts: vec![facts("cifar10", true, 50_000)],
-        };
+        let comparer = Comparer::new(Some(&against)).unwrap();
         let mut runs: Vec<Measured> = (0..10).map(|class| measured(class, "1", "vit_b_16")).collect();
         let sizes = [("image_size", "224"), ("patch", "16"), ("layers", "12"), ("heads", "12"), ("mlp", "3072")];
+        runs.iter_mut().for_each(|run| run.origin = Some(origin("cifar10", true, 50_000)));
         for (name, size) in sizes.into_iter().chain([("dim", "768")]) {
             for run in &mut runs {
                 _ = run.model.insert(name.to_owned(), size.to_owned());

@@ -57,7 +57,7 @@ pub struct Differences;
 impl Stage for Differences {
     type Params = Params;
     const NAME: &'static str = "tables/differences";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const SUMMARY: &'static str = "paired differences between methods within each trial and class";
     const INPUTS: &'static [Port] =
         &[Port::gather("runs", "metrics of `evaluate` or curves of `relearn` for every method, class and seed")];

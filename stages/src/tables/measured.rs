@@ -9,6 +9,7 @@ use serde::Deserialize;
 
 use super::metrics::Metric;
 use super::slices::{Run, describe};
+use crate::data::facts::Origin;
 use crate::io::StageIo;
 use crate::stage::StageError;
 
@@ -19,8 +20,10 @@ pub(crate) struct Measured {
     pub forget_class: Option<u32>,
     /// The metadata of the network's checkpoint: `architecture`, `width`; empty when the run does not tell.
     pub model: BTreeMap<String, String>,
+    /// The data set behind the run, when it tells.
+    pub origin: Option<Origin>,
     /// Number of test images, when the run tells.
-    pub tested: Option<u64>,
+    pub tested: Option<usize>,
     /// In order of the epochs.
     pub points: Vec<Point>,
 }
@@ -51,7 +54,9 @@ struct Curve {
     #[serde(default)]
     model: BTreeMap<String, String>,
     #[serde(default)]
-    test_samples: Option<u64>,
+    origin: Option<Origin>,
+    #[serde(default)]
+    test_samples: Option<usize>,
     epochs: Vec<Point>,
 }
 
@@ -63,7 +68,9 @@ struct Metrics {
     #[serde(default)]
     model: BTreeMap<String, String>,
     #[serde(default)]
-    n: Option<Vec<u64>>,
+    origin: Option<Origin>,
+    #[serde(default)]
+    n: Option<Vec<usize>>,
     #[serde(deserialize_with = "present")]
     forget: Option<f64>,
     #[serde(deserialize_with = "present")]
@@ -84,14 +91,14 @@ impl Measured {
     fn read(bytes: &[u8]) -> Result<Self, String> {
         let json: serde_json::Value = serde_json::from_slice(bytes).map_err(|e| e.to_string())?;
         let measured = if json.get("epochs").is_some() {
-            let Curve { forget_class, model, test_samples, epochs } =
+            let Curve { forget_class, model, origin, test_samples, epochs } =
                 serde_json::from_value(json).map_err(|e| e.to_string())?;
-            Self { forget_class, model, tested: test_samples, points: epochs }
+            Self { forget_class, model, origin, tested: test_samples, points: epochs }
         } else {
-            let Metrics { forget_class, model, n, forget, retain, overall, per_class } =
+            let Metrics { forget_class, model, origin, n, forget, retain, overall, per_class } =
                 serde_json::from_value(json).map_err(|e| e.to_string())?;
             let only = Point { epoch: 0, forget, retain, overall, loss: None, per_class };
-            Self { forget_class, model, tested: n.map(|n| n.iter().sum()), points: vec![only] }
+            Self { forget_class, model, origin, tested: n.map(|n| n.iter().sum()), points: vec![only] }
         };
         measured.check()?;
         Ok(measured)
@@ -168,10 +175,12 @@ mod tests {
     #[test]
     fn metrics_are_a_curve_of_one_point() {
         let text = r#"{"forget_class": 3, "forget": 0.5, "retain": null, "overall": 0.9, "per_class": [0.5, null],
-            "n": [10, 0, 20], "confusion": [], "model": {"architecture": "all_cnn", "width": "0.25"}}"#;
+            "n": [10, 0, 20], "confusion": [], "model": {"architecture": "all_cnn", "width": "0.25"},
+            "origin": {"dataset": "mnist", "official": true, "train": 60000, "test": 30}}"#;
         let measured = Measured::read(text.as_bytes()).unwrap();
         assert_eq!((measured.forget_class, measured.tested), (Some(3), Some(30)));
         assert_eq!(measured.model["width"], "0.25");
+        assert_eq!(measured.origin.as_ref().map(|origin| origin.train), Some(60_000));
         assert_eq!([0, 1].map(|epoch| measured.value(epoch, Metric::Forget)), [Some(0.5), None]);
         assert_eq!(measured.value(0, Metric::Retain), None);
         assert_eq!(measured.points[0].per_class, [Some(0.5), None]);
@@ -185,6 +194,6 @@ mod tests {
         let measured = Measured::read(text.as_bytes()).unwrap();
         assert_eq!(measured.value(10, Metric::Forget), Some(0.25));
         assert_eq!(measured.value(5, Metric::Forget), None);
-        assert_eq!((measured.model.len(), measured.tested), (0, None));
+        assert_eq!((measured.model.len(), &measured.origin, measured.tested), (0, &None, None));
     }
 }

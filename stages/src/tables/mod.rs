@@ -29,7 +29,7 @@ pub use layout::Layout;
 pub use metrics::Metric;
 
 use crate::io::StageIo;
-use crate::stage::{OutputPort, Port, StageError};
+use crate::stage::{OutputPort, StageError};
 use document::{Document, Part};
 use measured::Measured;
 use slices::Run;
@@ -42,10 +42,6 @@ const OUTPUTS: &[OutputPort] = &[
     OutputPort::file("json", "table.json", "the table for programs: every figure with the runs that it is from"),
     OutputPort::file("parquet", "runs.parquet", "every value of every run, with all coordinates; nothing averaged"),
 ];
-
-/// The port through which a table learns whether ours can be compared with the paper's figures.
-const FACTS: Port =
-    Port::gather_optional("facts", "`facts.json` of the data sets, without which no figure is comparable");
 
 /// Writes the outputs.
 fn write(io: &StageIo, title: &str, parts: Vec<Part>, runs: Vec<Run<Measured>>) -> Result<(), StageError> {

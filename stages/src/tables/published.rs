@@ -23,12 +23,12 @@ pub(super) struct Published {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Setting {
-    /// As `facts.json` names the data set.
+    /// As its facts name the data set.
     pub dataset: String,
     /// Official number of training images.
-    pub train: u64,
+    pub train: usize,
     /// Official number of test images.
-    pub test: u64,
+    pub test: usize,
     /// As a checkpoint's metadata names the architecture.
     pub network: String,
     /// Entries of that metadata which a network of full size has.

@@ -4,7 +4,6 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::FACTS;
 use super::claim::Claim;
 use super::comparison::{Against, Comparer};
 use super::document::Part;
@@ -74,10 +73,9 @@ pub struct Relearn;
 impl Stage for Relearn {
     type Params = Params;
     const NAME: &'static str = "tables/relearn";
-    const VERSION: u32 = 2;
+    const VERSION: u32 = 3;
     const SUMMARY: &'static str = "a table of what relearning brings back, for every method and every seed";
-    const INPUTS: &'static [Port] =
-        &[Port::gather("curves", "curves of `relearn` for every method, class and seed"), FACTS];
+    const INPUTS: &'static [Port] = &[Port::gather("curves", "curves of `relearn` for every method, class and seed")];
     const OUTPUTS: &'static [OutputPort] = super::OUTPUTS;
 
     fn check(params: &Params) -> Vec<(&'static str, String)> {
@@ -102,7 +100,7 @@ impl Stage for Relearn {
             epochs: &params.epochs,
             names_epochs: true,
             deviation: params.deviation,
-            comparer: Comparer::new(params.published.as_ref(), io)?,
+            comparer: Comparer::new(params.published.as_ref()),
         };
         let mut parts = Vec::new();
         for section in sections(&params.layout.axes(), &runs)? {

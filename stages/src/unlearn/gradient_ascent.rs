@@ -82,7 +82,7 @@ impl Stage for GradientAscent {
     type Params = Params;
 
     const NAME: &'static str = "unlearn/gradient_ascent";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const SUMMARY: &'static str = "Climbs the loss on the forget class, clipped, until it is forgotten.";
     const TOOLCHAIN: &'static [Tool] = &[Tool::Libtorch];
     const INPUTS: &'static [Port] =

@@ -14,9 +14,12 @@ fn published() -> Value {
     serde_yaml::from_str(include_str!("../../src/tables/published.yaml")).unwrap()
 }
 
-fn facts(dataset: &str, official: bool) -> Value {
-    let train = if dataset.contains("mnist") { 60_000 } else { 50_000 };
-    json!({"dataset": dataset, "official": official, "train": train, "test": 10_000, "classes": 10, "files": []})
+/// MNIST is the official one, CIFAR-10 a folder of JPEG files.
+fn origin(setting: &str) -> Value {
+    match setting {
+        "mnist" => json!({"dataset": "mnist", "official": true, "train": 60_000, "test": 10_000}),
+        _ => json!({"dataset": "image_folder", "official": false, "train": 50_000, "test": 10_000}),
+    }
 }
 
 fn model(network: &str) -> Value {
@@ -25,13 +28,15 @@ fn model(network: &str) -> Value {
 }
 
 /// A curve with the same `A_f` and `A_r` at each epoch, or what `at` gives.
-fn curve(class: u32, network: &str, epochs: &[u32], at: impl Fn(u32) -> (Value, Value)) -> Value {
+fn curve(class: u32, setting: &Value, epochs: &[u32], at: impl Fn(u32) -> (Value, Value)) -> Value {
     let point = |epoch: &u32| {
         let (forget, retain) = at(*epoch);
         json!({"epoch": epoch, "forget": forget, "retain": retain, "overall": 0.5, "loss": null})
     };
     let points: Vec<Value> = epochs.iter().map(point).collect();
-    json!({"forget_class": class, "model": model(network), "test_samples": 10_000, "epochs": points})
+    let origin = json!({"dataset": setting["dataset"], "official": true, "train": setting["train"], "test": 10_000});
+    let network = setting["network"].as_str().unwrap();
+    json!({"forget_class": class, "model": model(network), "origin": origin, "test_samples": 10_000, "epochs": points})
 }
 
 /// The rows of every grid, cells without padding.
@@ -64,7 +69,7 @@ fn two_settings() -> Vec<(Vec<(&'static str, String)>, Value)> {
                 for (seed, shift) in SEEDS {
                     let more = (f64::from(class) - 4.5) * spread + shift;
                     let metrics = json!({"forget_class": class, "forget": forget + more, "retain": retain + more,
-                        "overall": 0.5, "per_class": [], "n": [4000, 6000], "model": model("all_cnn")});
+                        "overall": 0.5, "per_class": [], "n": [4000, 6000], "model": model("all_cnn"), "origin": origin(setting)});
                     let mut at = vec![("setting", setting.to_owned()), ("method", method.to_owned())];
                     at.extend(part.map(|part| ("forget_on", part.to_owned())));
                     at.extend([("class", class.to_string()), ("seed", seed.to_owned())]);
@@ -94,11 +99,7 @@ fn gathered(stage: &'static str, port: &str, params: Value, runs: &[(Vec<(&'stat
 }
 
 fn table1(runs: &[(Vec<(&'static str, String)>, Value)]) -> Done {
-    gathered("tables/accuracy", "results", table1_params(), runs)
-        .input("facts", &[], facts("mnist", true).to_string().as_bytes())
-        .input("facts", &[], facts("image_folder", false).to_string().as_bytes())
-        .run()
-        .unwrap()
+    gathered("tables/accuracy", "results", table1_params(), runs).run().unwrap()
 }
 
 fn grid(done: &Done, name: &str) -> Value {
@@ -126,8 +127,7 @@ fn one_grid_holds_all_settings_with_published_ours_deviation_and_difference() {
     assert_eq!(line("cifar10-allcnn", "A_r", "published"), ["84.17", "77.86", "84.59"]);
     let apart = line("cifar10-allcnn", "A_r", "difference");
     assert_eq!(apart, ["+12.83 n.c. (a)", "+8.14 n.c. (a)", "-4.59 n.c. (a)"]);
-    let reason = "(a) not comparable: full width; data no official cifar10 (image_folder not official, 50000 + 10000 \
-                  images); n = 3 trials of 10 classes.";
+    let reason = "(a) not comparable: full width; data image_folder not official, 50000 + 10000 images; n = 3 trials of 10 classes.";
     assert!(text.contains(reason), "{text}");
     assert!(text.contains("Of the paper: Table 1 gives 0.09 as A_f of PRU with D_new_f"), "{text}");
     assert_eq!(line("cifar10-allcnn", "n", ""), ["3", "3", "3"]);
@@ -163,7 +163,7 @@ fn every_figure_can_be_traced_to_its_runs() {
     }
     let other = &means["rows"][3]["cells"][0];
     assert_eq!((&other["mark"], &other["missing"]), (&json!("not comparable"), &Value::Null));
-    assert!(other["reason"].as_str().unwrap().starts_with("full width; data no official cifar10"), "{other}");
+    assert!(other["reason"].as_str().unwrap().starts_with("full width; data image_folder not official"), "{other}");
 }
 
 #[test]
@@ -256,18 +256,14 @@ fn layouts() -> Vec<(&'static str, &'static str, Value)> {
     ]
 }
 
-/// Coordinates and what was measured.
-type Made = (Vec<(&'static str, String)>, Value);
-
-/// Runs that measured exactly what the paper prints, of a table in its layout; how many figures there are; and the facts.
-fn as_printed(table: &str, params: &Value) -> (Vec<Made>, usize, Vec<Value>) {
-    let (all, mut runs, mut figures, mut sets) = (published(), Vec::new(), 0, BTreeMap::new());
+/// Runs that measured exactly what the paper prints, of a table in its layout; and how many figures there are.
+fn as_printed(table: &str, params: &Value) -> (Vec<(Vec<(&'static str, String)>, Value)>, usize) {
+    let (all, mut runs, mut figures) = (published(), Vec::new(), 0);
     let columns = all["tables"][table]["columns"].as_array().unwrap();
     let axis = if table == "supplement_table3" { "parameters" } else { "method" };
     for block in all["tables"][table]["figures"].as_array().unwrap() {
         let name = block["setting"].as_str().unwrap();
         let setting = &all["settings"][name];
-        sets.insert(setting["dataset"].as_str().unwrap(), facts(setting["dataset"].as_str().unwrap(), true));
         let epochs: Vec<u32> = block["A_f"].as_object().unwrap().keys().map(|epoch| epoch.parse().unwrap()).collect();
         for (place, column) in columns.iter().enumerate() {
             let column = column.as_str().unwrap();
@@ -283,8 +279,7 @@ fn as_printed(table: &str, params: &Value) -> (Vec<Made>, usize, Vec<Value>) {
             for class in setting["forget_classes"].as_array().unwrap() {
                 for (seed, _) in SEEDS {
                     let class = class.as_u64().unwrap() as u32;
-                    let network = setting["network"].as_str().unwrap();
-                    let curve = curve(class, network, &epochs, |epoch| (value("A_f", epoch), value("A_r", epoch)));
+                    let curve = curve(class, setting, &epochs, |epoch| (value("A_f", epoch), value("A_r", epoch)));
                     let own = column.trim_start_matches("pru_").trim_end_matches("_parameters");
                     let own = if axis == "parameters" { own } else { column };
                     let mut at = vec![("setting", name.to_owned()), (axis, own.to_owned())];
@@ -297,16 +292,15 @@ fn as_printed(table: &str, params: &Value) -> (Vec<Made>, usize, Vec<Value>) {
             }
         }
     }
-    (runs, figures, sets.into_values().collect())
+    (runs, figures)
 }
 
 #[test]
 fn every_figure_of_every_table_stands_beside_the_run_that_measured_it() {
     for (stage, table, params) in layouts() {
-        let (runs, figures, sets) = as_printed(table, &params);
+        let (runs, figures) = as_printed(table, &params);
         let port = if stage == "tables/accuracy" { "results" } else { "curves" };
-        let setup = gathered(stage, port, params, &runs);
-        let done = sets.iter().fold(setup, |s, set| s.input("facts", &[], set.to_string().as_bytes())).run().unwrap();
+        let done = gathered(stage, port, params, &runs).run().unwrap();
         let means = grid(&done, "means");
         let rows = means["rows"].as_array().unwrap();
         let cells = rows.iter().flat_map(|row| row["cells"].as_array().unwrap());
@@ -400,11 +394,9 @@ fn the_csv_has_a_line_for_each_figure_unrounded() {
 }
 
 #[test]
-fn facts_and_references_that_are_none_are_refused() {
+fn references_and_params_that_are_none_are_refused() {
     let error = |setup: Setup| setup.run().err().unwrap();
     let runs = &two_settings()[..1];
-    let setup = gathered("tables/accuracy", "results", table1_params(), runs);
-    assert!(error(setup.input("facts", &[], b"{\"dataset\": 1}")).starts_with("facts: not a data set's facts"));
     let mut params = table1_params();
     params["published"]["table"] = json!("table6");
     let text = error(gathered("tables/accuracy", "results", params, runs));
