@@ -144,8 +144,9 @@ pub fn plan(graph: &Graph, wanted: &[bool], store: Option<&LocalStore>, stat: &S
         let planned = level.par_iter().map(|&id| plan_one(graph, id, &results, (store, stat)));
         let planned: Vec<(PlannedNode, Option<ActionResult>)> = planned.collect::<Result<_, StoreError>>()?;
         for (node, result) in planned {
-            results[node.id] = result.map(Arc::new);
-            nodes[node.id] = Some(node);
+            let id = node.id;
+            results[id] = result.map(Arc::new);
+            nodes[id] = Some(node);
         }
     }
     let mut nodes: Vec<PlannedNode> = graph.order.iter().filter_map(|id| nodes[*id].take()).collect();

@@ -36,7 +36,7 @@ pub fn run_uncached(
     let mut given = BTreeMap::new();
     for port in def.inputs {
         let Some(artifacts) = inputs.get(port.name) else { continue };
-        let gathers = matches!(port.arity, Arity::Gather | Arity::GatherOptional);
+        let gathers = port.arity == Arity::Gather;
         let mut all = Vec::with_capacity(artifacts.len());
         for artifact in artifacts {
             match &artifact.given {

@@ -395,7 +395,9 @@ mod tests {
         let comparer = Comparer::new(Some(&against)).unwrap();
         let mut runs: Vec<Measured> = (0..10).map(|class| measured(class, "1", "vit_b_16")).collect();
         let sizes = [("image_size", "224"), ("patch", "16"), ("layers", "12"), ("heads", "12"), ("mlp", "3072")];
-        runs.iter_mut().for_each(|run| run.origin = Some(origin("cifar10", true, 50_000)));
+        for run in &mut runs {
+            run.origin = Some(origin("cifar10", true, 50_000));
+        }
         for (name, size) in sizes.into_iter().chain([("dim", "768")]) {
             for run in &mut runs {
                 _ = run.model.insert(name.to_owned(), size.to_owned());

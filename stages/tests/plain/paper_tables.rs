@@ -256,8 +256,11 @@ fn layouts() -> Vec<(&'static str, &'static str, Value)> {
     ]
 }
 
+/// Coordinates of a run and what it measured.
+type Made = (Vec<(&'static str, String)>, Value);
+
 /// Runs that measured exactly what the paper prints, of a table in its layout; and how many figures there are.
-fn as_printed(table: &str, params: &Value) -> (Vec<(Vec<(&'static str, String)>, Value)>, usize) {
+fn as_printed(table: &str, params: &Value) -> (Vec<Made>, usize) {
     let (all, mut runs, mut figures) = (published(), Vec::new(), 0);
     let columns = all["tables"][table]["columns"].as_array().unwrap();
     let axis = if table == "supplement_table3" { "parameters" } else { "method" };
