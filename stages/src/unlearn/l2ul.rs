@@ -118,7 +118,7 @@ impl Stage for L2ul {
     type Params = Params;
 
     const NAME: &'static str = "unlearn/l2ul";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const SUMMARY: &'static str = "Climbs the loss on forget images and descends it on adversarial neighbours.";
     const TOOLCHAIN: &'static [Tool] = &[Tool::Libtorch];
     const INPUTS: &'static [Port] =
