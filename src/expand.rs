@@ -166,6 +166,9 @@ impl<'a> Expansion<'a> {
                 // A command's input gathers when it says so: by a list, or by `[*]` or `[axis=*]`.
                 None => references.len() > 1 || references.iter().any(asks_for_many),
             };
+            if port.is_some_and(|port| port.arity == Arity::Optional) && self.is_nothing(id, references) {
+                continue;
+            }
             let mut from = Vec::new();
             for reference in references {
                 let found = self.resolve(id, reference, gather, problems);
@@ -256,6 +259,14 @@ impl<'a> Expansion<'a> {
             }
         }
         None
+    }
+
+    /// Whether what is written as an input stands for `null` in this cell, as `"${params.${matrix.setting}.start}"` may.
+    fn is_nothing(&self, id: NodeId, references: &[Node]) -> bool {
+        let [reference] = references else { return false };
+        let cell = &self.nodes[id];
+        // What is wrong with it is told where it is resolved.
+        cell.recipe.scope(&cell.matrix).fill(reference, &mut Problems::default()).value == Value::Null
     }
 
     /// The nodes that a reference means, seen from node `id`: axes that both have are matched by name; what is left

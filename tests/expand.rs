@@ -49,6 +49,31 @@ fn read_by<'a>(graph: &'a Graph, node: &str, port: &str) -> Vec<&'a str> {
     node.inputs[port].from.iter().map(|(id, _)| graph.nodes[*id].name.as_str()).collect()
 }
 
+#[test]
+fn an_optional_input_that_is_nothing_in_a_cell_is_not_connected() {
+    let text = |port: &str| {
+        format!(
+            "params: {{a: {{start: null}}, b: {{start: old.model}}}}
+stages:
+  data: {{uses: data/glyphs}}
+  old: {{uses: train/original, inputs: {{data: data.train}}}}
+  new: {{uses: train/original, inputs: {{data: data.train, {port}: \"${{params.${{matrix.at}}.start}}\"}}, matrix: {{at: [a, b]}}}}
+"
+        )
+    };
+    let started = graph(&text("start"));
+    let connected =
+        |node: &str| started.nodes.iter().find(|one| one.name == node).unwrap().inputs.contains_key("start");
+    assert!(!connected("new[at=a]"));
+    assert_eq!(read_by(&started, "new[at=b]", "start"), ["old"]);
+    // An input that is needed cannot be nothing, and a param that is not there is no nothing.
+    let needed = text("data").replace("data: data.train, data:", "data:");
+    let problems = format!("{:?}", try_graph(&format!("{HEAD}{needed}"), &[]).err());
+    assert!(problems.contains("an input names an output of a stage, not nothing"), "{problems}");
+    let unknown = text("start").replace("a: {start: null}", "a: {begin: null}");
+    assert!(try_graph(&format!("{HEAD}{unknown}"), &[]).is_err());
+}
+
 /// The params of a built-in node.
 #[track_caller]
 fn params<'a>(graph: &'a Graph, node: &str) -> &'a serde_json::Value {
