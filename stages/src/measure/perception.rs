@@ -46,8 +46,10 @@ impl Stage for Perception {
     const VERSION: u32 = 2;
     const SUMMARY: &'static str = "Measures how a network sees the class to be forgotten (Figures 4 and 5).";
     const TOOLCHAIN: &'static [Tool] = &[Tool::Libtorch];
-    const INPUTS: &'static [Port] =
-        &[Port::one("model", "the network"), Port::data("data", Sees::Both, "the test data, of which the samples of the class are looked at")];
+    const INPUTS: &'static [Port] = &[
+        Port::one("model", "the network"),
+        Port::data("data", Sees::Both, "the test data, of which the samples of the class are looked at"),
+    ];
     const OUTPUTS: &'static [OutputPort] =
         &[OutputPort::file("perception", "perception.json", "probability, distance and prediction by sample")];
 
@@ -65,7 +67,8 @@ impl Stage for Perception {
     fn run(params: Params, io: &mut crate::io::StageIo) -> Result<(), crate::StageError> {
         let network = crate::train::session::load_exact(io, "model", params.normalise.as_ref())?;
         crate::train::session::expect_class(&network, params.forget_class)?;
-        let (images, _) = crate::train::images::Images::load(io, "data", &network)?.split("data", params.forget_class)?;
+        let (images, _) =
+            crate::train::images::Images::load(io, "data", &network)?.split("data", params.forget_class)?;
         let seen = torch::seen(&network, &images, params.forget_class, io)?;
         io.write_json("perception", &seen)
     }
