@@ -268,6 +268,7 @@ fn at_the_cap_the_time_is_censored_and_the_last_batch_is_looked_at() {
     // A target of what it has already is reached, whatever the cap.
     let (content, _) = time(&bench, &model, &claimed(1), None, still).expect("works");
     assert_eq!((content.batches, content.reached), (0, true));
+    assert!((content.original - 0.05).abs() < 1e-12, "on the class, not on all: {content:?}");
 }
 
 /// Trains by the recipe another way, for whole epochs, and compares every weight and the accuracies.
