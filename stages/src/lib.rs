@@ -71,6 +71,8 @@ pub const BUILTINS: &[StageDef] = &[
     StageDef::of::<measure::membership::Membership>(),
     StageDef::of::<measure::perception::Perception>(),
     StageDef::of::<measure::probe::Probe>(),
+    StageDef::of::<measure::relearn_time::RelearnTime>(),
+    StageDef::of::<measure::similarity::Similarity>(),
     StageDef::of::<tables::accuracy::Accuracy>(),
     StageDef::of::<tables::relearn::Relearn>(),
     StageDef::of::<tune::grid::Grid>(),

@@ -43,6 +43,12 @@ const DATA_PORTS: &[(&str, &[(&str, Sees)])] = &[
     ("unlearn/amnesiac", &[("data", Sees::Both)]),
     ("relearn", &[("data", Sees::Retain), ("test", Sees::Both), ("forget", Sees::Forget), ("facts", Sees::Both)]),
     ("evaluate", &[("data", Sees::Both), ("facts", Sees::Both)]),
+    ("measure/perception", &[("data", Sees::Both)]),
+    ("measure/similarity", &[("reference", Sees::Both), ("data", Sees::Both)]),
+    (
+        "measure/relearn_time",
+        &[("data", Sees::Both), ("test", Sees::Both), ("original", Sees::Both), ("reference", Sees::Both)],
+    ),
 ];
 
 #[test]

@@ -1,6 +1,7 @@
 //! What networks are measured by, beyond their accuracy: one file each, a JSON output each.
 //!
-//! Nothing here trains the network that it measures. Tables and figures read the JSON and know nothing of tensors.
+//! Nothing here gives a trained network back: what `relearn_time` trains is gone once it is measured. Tables and figures
+//! read the JSON and know nothing of tensors.
 
 #[cfg(feature = "torch")]
 pub mod attacks;
@@ -9,3 +10,5 @@ pub mod divergence;
 pub mod membership;
 pub mod perception;
 pub mod probe;
+pub mod relearn_time;
+pub mod similarity;
