@@ -77,6 +77,7 @@ pub const BUILTINS: &[StageDef] = &[
     StageDef::of::<tables::relearn::Relearn>(),
     StageDef::of::<tune::grid::Grid>(),
     StageDef::of::<tables::differences::Differences>(),
+    StageDef::of::<tables::measures::Measures>(),
     StageDef::of::<figures::parameter_change::ParameterChange>(),
     StageDef::of::<figures::perception::Perception>(),
     StageDef::of::<figures::predictions::Predictions>(),

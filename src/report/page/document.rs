@@ -42,7 +42,7 @@ pub enum Part {
 /// Cells in rows and columns.
 #[derive(Debug, Deserialize)]
 pub struct Grid {
-    /// `means`, `trial`, `members`, `claim`, `differences`.
+    /// `means`, `means_without`, `trial`, `members`, `claim`, `differences`, `all_pairs`.
     pub name: String,
     /// What it shows; may be empty.
     pub caption: String,
@@ -115,6 +115,9 @@ pub struct Figure {
     pub at: BTreeMap<String, String>,
     /// `percent`, `1` or `percent points`.
     pub unit: String,
+    /// How many of the value are shown.
+    #[serde(default = "two")]
+    pub decimals: usize,
     /// The mean.
     pub value: Option<f64>,
     /// Half the width of the 95 % interval over trials.
@@ -146,6 +149,10 @@ pub struct Figure {
     pub missing: Vec<String>,
     /// Places in [`Document::runs`].
     pub runs: Vec<usize>,
+}
+
+const fn two() -> usize {
+    2
 }
 
 impl Document {

@@ -126,7 +126,7 @@ fn cell_html(cell: &Cell, behind: &Behind, runs: &mut Runs) -> Markup {
             button.number type="button" data-cell=(place) title=(hint.join("\n")) {
                 span.ours {
                     (ours(figure))
-                    @if let Some(half_width) = figure.half_width { span.width { " ±" (decimals(half_width)) } }
+                    @if let Some(half_width) = figure.half_width { span.width { " ±" (rounded(half_width, figure.decimals)) } }
                     @if figure.n < figure.trials { span.lack { " n " (figure.n) "/" (figure.trials) } }
                 }
                 @if let Some(verdict) = &figure.verdict { span class=(format!("verdict {}", known(verdict))) { (verdict) } }
@@ -143,7 +143,7 @@ fn published_html(figure: &Figure, published: f64) -> Markup {
         @if let Some(difference) = figure.difference {
             @let mark = figure.mark.as_deref().unwrap_or_default();
             span class=(format!("mark {}", known(mark))) {
-                (signed(difference)) " "
+                (signed(difference, 2)) " "
                 @match mark {
                     "within" => "✓ within",
                     "outside" => "▲ outside",
@@ -171,7 +171,9 @@ fn belongs(run: &Run, figure: &Figure) -> bool {
 }
 
 fn ours(figure: &Figure) -> String {
-    figure.value.map_or_else(|| "–".to_owned(), if figure.unit == "percent points" { signed } else { decimals })
+    let is_difference = figure.unit == "percent points" || figure.pairs.is_some();
+    let shown = if is_difference { signed } else { rounded };
+    figure.value.map_or_else(|| "–".to_owned(), |value| shown(value, figure.decimals))
 }
 
 /// All that is known of a figure, for its dialog.
@@ -183,15 +185,17 @@ fn facts(figure: &Figure) -> Facts {
     };
     let at: Vec<String> = figure.at.iter().map(|(axis, value)| format!("{axis} {value}")).collect();
     let mut facts = vec![("of", at.join(", "))];
+    // Two more than the table shows.
+    let places = figure.decimals + 2;
     let value = match (figure.value, figure.half_width) {
         (None, _) => "no complete trial".to_owned(),
-        (Some(value), None) => format!("{value:.4}{unit}"),
-        (Some(value), Some(half_width)) => format!("{value:.4}{unit} ± {half_width:.4} (t 95 % over trials)"),
+        (Some(value), None) => format!("{value:.places$}{unit}"),
+        (Some(value), Some(half)) => format!("{value:.places$}{unit} ± {half:.places$} (t 95 % over trials)"),
     };
     facts.push(("ours", value));
     facts.push(("n", format!("{} of {} trials, each over {}", figure.n, figure.trials, classes(figure.classes))));
     if let Some(sd) = figure.sd {
-        facts.push(("sd", format!("{sd:.4} over trials")));
+        facts.push(("sd", format!("{sd:.places$} over trials")));
     }
     if let (Some(pairs), Some(of)) = (figure.pairs, figure.pairs_of) {
         facts.push(("pairs", format!("{pairs} of {of}")));
@@ -219,16 +223,28 @@ fn classes(n: u64) -> String {
     if n == 1 { "1 class".to_owned() } else { format!("{n} classes") }
 }
 
-/// Two decimals; never `-0.00`. The minus is one, and as wide as a digit.
+/// Two decimals, as accuracies have; see [`rounded`].
 fn decimals(value: f64) -> String {
-    let text = format!("{value:.2}");
-    if text == "-0.00" { "0.00".to_owned() } else { text.replace('-', "−") }
+    rounded(value, 2)
 }
 
-/// As [`decimals`], with its sign.
-fn signed(value: f64) -> String {
-    let text = decimals(value);
-    if value > 0.0 && text != "0.00" { format!("+{text}") } else { text }
+/// So many decimals; never a zero with a minus. The minus is one, and as wide as a digit.
+fn rounded(value: f64, decimals: usize) -> String {
+    let text = format!("{value:.decimals$}");
+    match text.strip_prefix('-') {
+        Some(rest) if is_zero(rest) => rest.to_owned(),
+        _ => text.replace('-', "−"),
+    }
+}
+
+/// As [`rounded`], with its sign.
+fn signed(value: f64, decimals: usize) -> String {
+    let text = rounded(value, decimals);
+    if value > 0.0 && !is_zero(&text) { format!("+{text}") } else { text }
+}
+
+fn is_zero(text: &str) -> bool {
+    text.chars().all(|c| matches!(c, '0' | '.'))
 }
 
 #[cfg(test)]
@@ -238,7 +254,23 @@ mod tests {
     #[test]
     fn numbers_have_two_decimals_and_differences_a_sign() {
         assert_eq!([1.0, -0.001, -12.345].map(decimals), ["1.00", "0.00", "−12.35"]);
-        assert_eq!([0.004, 0.006, -0.006].map(signed), ["0.00", "+0.01", "−0.01"]);
+        assert_eq!([0.004, 0.006, -0.006].map(|value| signed(value, 2)), ["0.00", "+0.01", "−0.01"]);
+    }
+
+    #[test]
+    fn a_figure_is_shown_with_its_own_decimals_and_a_paired_one_with_its_sign() {
+        let figure = |more: serde_json::Value| -> Figure {
+            let mut json = serde_json::json!({"at": {}, "unit": "1", "value": 0.012_34, "n": 1, "trials": 1, "classes": 1,
+                "runs": []});
+            json.as_object_mut().unwrap().append(&mut more.as_object().unwrap().clone());
+            serde_json::from_value(json).unwrap()
+        };
+        assert_eq!(ours(&figure(serde_json::json!({}))), "0.01");
+        assert_eq!(ours(&figure(serde_json::json!({"decimals": 4}))), "0.0123");
+        assert_eq!(ours(&figure(serde_json::json!({"decimals": 3, "pairs": 1}))), "+0.012");
+        assert_eq!(ours(&figure(serde_json::json!({"decimals": 0, "pairs": 1}))), "0");
+        let four = facts(&figure(serde_json::json!({"decimals": 3})));
+        assert!(four.contains(&("ours", "0.01234".to_owned())), "{four:?}");
     }
 
     #[test]

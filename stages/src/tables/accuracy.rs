@@ -6,11 +6,13 @@ use serde::{Deserialize, Serialize};
 use super::capital;
 use super::comparison::{Against, Comparer};
 use super::document::Part;
-use super::grids::{Grids, Section, count};
+use super::frame;
+use super::grids::{Grids, Section};
 use super::layout::Layout;
 use super::measured::gather;
 use super::metrics::{self, Metric};
 use super::slices::{describe, sections};
+use super::without::Without;
 use crate::io::StageIo;
 use crate::stage::{OutputPort, Port, Stage, StageError};
 
@@ -32,6 +34,8 @@ pub struct Params {
     pub per_class: bool,
     /// The paper's figures to show beside ours.
     pub published: Option<Against>,
+    /// Give the means without these values too, as of the class that settings were tuned on: `{class: 0}`.
+    pub without: Without,
 }
 
 impl Default for Params {
@@ -43,6 +47,7 @@ impl Default for Params {
             deviation: false,
             per_class: true,
             published: None,
+            without: Without::default(),
         }
     }
 }
@@ -62,6 +67,7 @@ impl Stage for Accuracy {
     fn check(params: &Params) -> Vec<(&'static str, String)> {
         let mut problems = Vec::new();
         params.layout.check(&mut problems);
+        params.without.check(&params.layout, &mut problems);
         metrics::check(&params.metrics, &mut problems);
         if let Some(against) = &params.published {
             against.check(&mut problems);
@@ -91,10 +97,11 @@ impl Stage for Accuracy {
 }
 
 fn section_parts(params: &Params, grids: &Grids, section: &Section, parts: &mut Vec<Part>) {
-    parts.push(Part::Note(explanation(params, grids, section)));
+    parts.push(Part::Note(explanation(params, section)));
     let means = grids.means(section, String::new(), true);
     let published = grids.published_notes(section, &means);
     parts.push(Part::Grid(means));
+    parts.extend(grids.without(&params.without, section));
     if params.per_class && section.slices.iter().any(|slice| slice.members.len() > 1) {
         parts.push(Part::Grid(grids.members(section)));
     }
@@ -102,29 +109,14 @@ fn section_parts(params: &Params, grids: &Grids, section: &Section, parts: &mut 
     parts.extend(published);
 }
 
-fn explanation(params: &Params, grids: &Grids, section: &Section) -> String {
+fn explanation(params: &Params, section: &Section) -> String {
     let mut text = format!("Accuracy on the test set in percent: {}.", metrics::described(&params.metrics));
-    let axis = &params.layout.trials;
-    let trials: Vec<&Vec<String>> = section.slices.iter().map(|slice| &slice.trials).collect();
-    let over_trials = match trials.as_slice() {
-        [first, rest @ ..] if rest.iter().all(|other| other == first) => match first.as_slice() {
-            [only] if only.is_empty() => String::new(),
-            [only] => format!("{axis} {only}, {}: no interval", count(1, "trial")),
-            many => format!("then over {axis} ({}); {}", many.join(", "), interval(axis)),
-        },
-        _ => format!("then over {axis}, n of them; {}", interval(axis)),
-    };
-    let sentence = [grids.averaged(section), over_trials];
-    let sentence: Vec<String> = sentence.into_iter().filter(|part| !part.is_empty()).collect();
-    if !sentence.is_empty() {
-        text.push_str(&format!(" {}.", capital(sentence.join(", "))));
+    let averaged = frame::averaged_and_trials(&params.layout, section);
+    if !averaged.is_empty() {
+        text.push_str(&format!(" {}.", capital(averaged)));
     }
     if params.deviation {
         text.push_str(" s is the standard deviation over trials.");
     }
     text
-}
-
-fn interval(axis: &str) -> String {
-    format!("± is half the width of Student's t 95 % interval over the n {axis}s")
 }

@@ -4,7 +4,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::document::{Cell, Grid, Head, Label, Part, Row};
-use super::grids::{Slice, count};
+use super::frame::count;
+use super::grids::Slice;
 use super::layout::Layout;
 use super::metrics::Metric;
 use super::text::decimals;

@@ -4,19 +4,17 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::document::{Cell, Figure, Grid, Head, Label, Paired, Part, Row, Unit, Verdict};
-use super::grids::{Grids, Section, Slice};
+use super::document::{Cell, DECIMALS, Grid, Head, Label, Part, Row, Unit};
+use super::frame;
+use super::grids::{Section, Slice};
 use super::layout::Layout;
-use super::measured::gather;
+use super::measured::{Measured, gather};
 use super::metrics::{self, Metric};
+use super::pairs::Pair;
 use super::relearn::check_epochs;
 use super::slices::{Coordinates, describe, sections};
-use super::statistics::{Mean, mean};
 use crate::io::StageIo;
 use crate::stage::{OutputPort, Port, Stage, StageError};
-
-/// Differences are means of quotients of counts: an interval's end this near to 0 is at 0.
-const ROUNDING: f64 = 1e-9;
 
 /// Paired differences in percent points. Within each trial the difference is taken class by class, over the classes that
 /// both methods have, and averaged; the mean over trials has Student's t 95 % interval. `lower` or `higher` is said of
@@ -101,8 +99,7 @@ impl Stage for Differences {
 }
 
 fn explanation(params: &Params, section: &Section) -> String {
-    let grids = grids(params);
-    let mean = grids.averaged(section);
+    let mean = frame::averaged(&params.layout, section);
     let mean = if mean.is_empty() { String::new() } else { format!(", {mean}") };
     format!(
         "Differences of accuracy on the test set in percent points, between two methods within the same {trials}{mean}, \
@@ -113,17 +110,6 @@ fn explanation(params: &Params, section: &Section) -> String {
     )
 }
 
-fn grids(params: &Params) -> Grids<'_> {
-    Grids {
-        layout: &params.layout,
-        metrics: &params.metrics,
-        epochs: &params.epochs,
-        names_epochs: true,
-        deviation: false,
-        comparer: None,
-    }
-}
-
 /// Every column less the reference.
 fn against(params: &Params, section: &Section, reference: &str) -> Result<Grid, StageError> {
     let first = &section.slices[0];
@@ -132,19 +118,14 @@ fn against(params: &Params, section: &Section, reference: &str) -> Result<Grid, 
         StageError::failed(format!("there is no column `{reference}` to compare with: {}", known.join(", ")))
     })?;
     let others: Vec<usize> = (0..first.columns.len()).filter(|column| *column != base).collect();
-    let mut rows = Vec::new();
-    for slice in &section.slices {
-        let before = rows.len();
+    let rows = frame::rows(section, |slice, rows| {
         for (metric, epoch) in cells(params) {
             let cell = |column: &usize| difference(params, slice, *column, base, metric, epoch);
             let labels = labels(params, slice, Cell::Metric(metric), epoch);
             rows.push(Row { labels, cells: others.iter().map(cell).collect(), begins: false });
         }
-        if let Some(row) = rows.get_mut(before).filter(|_| before > 0) {
-            row.begins = true;
-        }
-    }
-    let mut heads = grids(params).heads(first);
+    });
+    let mut heads = frame::heads(&params.layout, first);
     heads.remove(base);
     let caption = format!("Difference from {}", params.layout.label(reference));
     Ok(grid("differences", caption, first, heads, rows, "%"))
@@ -156,7 +137,7 @@ fn cells(params: &Params) -> impl Iterator<Item = (Metric, u32)> {
 }
 
 fn labels(params: &Params, slice: &Slice, name: Cell, epoch: u32) -> Vec<Cell> {
-    let mut labels = grids(params).row_labels(slice);
+    let mut labels = frame::row_labels(&params.layout, slice);
     labels.extend([name, Cell::text(epoch.to_string())]);
     labels
 }
@@ -188,54 +169,21 @@ fn for_all_pairs(params: &Params, section: &Section, parts: &mut Vec<Part>) {
             }
         }
         let caption = format!("{} of the row's method less that of the column's", metric.name());
-        let heads = grids(params).heads(first);
+        let heads = frame::heads(&params.layout, first);
         parts.push(Part::Grid(grid("all_pairs", caption, first, heads, rows, metric.name())));
     }
 }
 
 /// `column` less `base`: class by class within each trial, over the pairs that both have.
 fn difference(params: &Params, slice: &Slice, column: usize, base: usize, metric: Metric, epoch: u32) -> Cell {
-    let (mut trials, mut pairs, mut runs) = (Vec::new(), 0, Vec::new());
-    for trial in 0..slice.trials.len() {
-        let mut differences = Vec::new();
-        for member in 0..slice.members.len() {
-            let value = |of: usize| slice.run(of, trial, member)?.value(epoch, metric);
-            let Some((ours, theirs)) = value(column).zip(value(base)) else { continue };
-            differences.push(ours - theirs);
-            runs.extend([column, base].into_iter().filter_map(|of| slice.index(of, trial, member)));
-        }
-        pairs += differences.len();
-        trials.extend(mean(&differences).map(|mean| mean.value));
-    }
-    runs.sort_unstable();
-    let found = mean(&trials);
-    let verdict = found.map_or(Verdict::Undecided, verdict);
-    let of = slice.trials.len() * slice.members.len();
-    Cell::Figure(Box::new(Figure {
-        unit: Unit::Points,
-        mean: found.map(|mean| mean.times(100.0)),
-        trials: slice.trials.len(),
-        classes: slice.members.len(),
-        at: coordinates(params, slice, column, base, metric, epoch),
-        runs,
-        missing: lacking(slice, column, base),
-        comparison: None,
-        paired: Some(Paired { pairs, of, verdict }),
-    }))
-}
-
-/// Whether the interval is wholly below or above 0; of one trial there is none.
-fn verdict(mean: Mean) -> Verdict {
-    match mean.half_width {
-        Some(half) if mean.value + half < -ROUNDING => Verdict::Lower,
-        Some(half) if mean.value - half > ROUNDING => Verdict::Higher,
-        _ => Verdict::Undecided,
-    }
+    let at = coordinates(params, slice, column, base, metric, epoch);
+    Pair { slice, column, base }.figure(Unit::Points, DECIMALS, at, |column, trial, member| {
+        slice.run(column, trial, member).and_then(|run: &Measured| run.value(epoch, metric))
+    })
 }
 
 fn coordinates(params: &Params, slice: &Slice, column: usize, base: usize, metric: Metric, epoch: u32) -> Coordinates {
-    let mut at: Coordinates = slice.fixed.iter().chain(&slice.rows).cloned().collect();
-    at.push((params.layout.columns.clone(), slice.columns[column].value.clone()));
+    let mut at = frame::coordinates(&params.layout, slice, column);
     at.push(("less".to_owned(), slice.columns[base].value.clone()));
     at.push(("metric".to_owned(), metric.name().to_owned()));
     at.push(("epoch".to_owned(), epoch.to_string()));
@@ -246,24 +194,9 @@ fn coordinates(params: &Params, slice: &Slice, column: usize, base: usize, metri
 fn missing_notes(params: &Params, section: &Section) -> Vec<Part> {
     let mut notes = Vec::new();
     for slice in &section.slices {
-        for (place, column) in slice.columns.iter().enumerate() {
-            let missing = slice.missing(place);
-            if !missing.is_empty() {
-                let rows = slice.rows.iter().map(|(_, value)| params.layout.label(value));
-                let name: Vec<&str> = rows.chain([params.layout.label(&column.value)]).collect();
-                let (name, missing) = (name.join(", "), missing.join(", "));
-                notes.push(Part::Note(format!("{name}: missing {missing}; pairs with these are left out.")));
-            }
-        }
+        let so = "pairs with these are left out";
+        let columns = 0..slice.columns.len();
+        notes.extend(columns.filter_map(|column| frame::missing_runs(&params.layout, slice, column, so)));
     }
     notes
-}
-
-/// The runs of either method that are not there, in words.
-fn lacking(slice: &Slice, column: usize, base: usize) -> Vec<String> {
-    let of = |place: usize| {
-        let name = slice.columns[place].value.clone();
-        slice.missing(place).into_iter().map(move |missing| format!("{name}: {missing}"))
-    };
-    of(column).chain(of(base)).collect()
 }

@@ -24,7 +24,7 @@ pub(super) enum Part {
 
 /// A table; every row has as many labels as `labels` and as many cells as `columns`.
 pub(super) struct Grid {
-    /// What it shows, for programs: `means`, `trial`, `members`, `claim`, `differences`.
+    /// What it shows, for programs: `means`, `means_without`, `trial`, `members`, `claim`, `differences`, `all_pairs`.
     pub name: &'static str,
     pub caption: String,
     pub labels: Vec<Label>,
@@ -75,20 +75,44 @@ pub(super) enum Cell {
     Missing,
 }
 
+/// The decimals of accuracies, as the paper prints them.
+pub(super) const DECIMALS: usize = 2;
+
 /// The unit of a figure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Unit {
     Percent,
-    /// A quotient.
+    /// A quotient of two accuracies.
     Ratio,
     /// A difference in percent points.
     Points,
+    /// None.
+    Plain,
+    /// A difference of numbers without a unit.
+    Difference,
+}
+
+impl Unit {
+    /// How many of it are in one.
+    pub(super) const fn factor(self) -> f64 {
+        match self {
+            Self::Percent | Self::Points => 100.0,
+            Self::Ratio | Self::Plain | Self::Difference => 1.0,
+        }
+    }
+
+    /// Whether text always shows the sign.
+    pub(super) const fn is_signed(self) -> bool {
+        matches!(self, Self::Points | Self::Difference)
+    }
 }
 
 /// A mean over trials with all that is known of it.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Figure {
     pub unit: Unit,
+    /// How many text shows.
+    pub decimals: usize,
     /// None where no trial is complete.
     pub mean: Option<Mean>,
     /// Trials that there should be.

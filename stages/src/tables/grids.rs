@@ -4,12 +4,14 @@
 //! Knows nothing of text formats and of what a particular stage says around its grids.
 
 use super::comparison::{Comparer, Ours};
-use super::document::{Cell, Figure, Grid, Head, Label, Part, Row, Unit};
+use super::document::{Cell, DECIMALS, Figure, Grid, Label, Part, Row, Unit};
+use super::frame::{self, row_labels};
 use super::layout::Layout;
 use super::measured::Measured;
 use super::metrics::Metric;
 use super::slices::{self, Coordinates, describe};
 use super::statistics::mean;
+use super::without::Without;
 
 /// The column that `A_f` is also divided by, where there is one.
 pub(crate) const ORIGINAL: &str = "original";
@@ -35,11 +37,6 @@ struct Spot<'a, 'r> {
     column: usize,
     epoch: u32,
     metric: Metric,
-}
-
-/// `3 seeds`, `1 seed`.
-pub(super) fn count(n: usize, axis: &str) -> String {
-    format!("{n} {axis}{}", if n == 1 { "" } else { "s" })
 }
 
 impl Spot<'_, '_> {
@@ -76,13 +73,31 @@ impl Spot<'_, '_> {
 impl Grids<'_> {
     /// The means over all trials, each slice's rows below the last one's, with the paper's figures where it prints any.
     pub(super) fn means(&self, section: &Section, caption: String, counts: bool) -> Grid {
-        self.grid("means", section, caption, |slice, grid| {
+        self.means_at("means", section, caption, counts, &[])
+    }
+
+    /// The means again over what is left without some values; the paper has no such figures.
+    pub(super) fn without(&self, without: &Without, section: &Section) -> Vec<Part> {
+        without
+            .parts(self.layout, section, |left, caption, at| self.means_at("means_without", left, caption, true, &[at]))
+    }
+
+    fn means_at(
+        &self,
+        name: &'static str,
+        section: &Section,
+        caption: String,
+        counts: bool,
+        more: &[(String, String)],
+    ) -> Grid {
+        self.grid(name, section, caption, |slice, grid| {
             self.rows(slice, grid, |spot| {
                 let trials: Vec<usize> = (0..spot.slice.trials.len()).collect();
-                self.figure(spot, &trials, Coordinates::new())
+                self.figure(spot, &trials, more.to_vec())
             });
             if counts {
-                grid.push(self.complete_trials(slice));
+                let after = self.names_epochs.then(|| Cell::text(format!("{}s", self.layout.trials)));
+                grid.push(frame::complete_trials(self.layout, slice, after));
             }
         })
     }
@@ -104,7 +119,7 @@ impl Grids<'_> {
             for place in 0..slice.members.len() {
                 for &epoch in self.epochs {
                     let cell = |column| self.member(slice, column, place, epoch);
-                    let mut labels: Vec<Cell> = self.row_labels(slice);
+                    let mut labels = row_labels(self.layout, slice);
                     labels.push(Cell::text(describe(&slice.members[place])));
                     if self.names_epochs {
                         labels.push(Cell::text(epoch.to_string()));
@@ -126,7 +141,8 @@ impl Grids<'_> {
         let values: Vec<f64> = found.iter().map(|(_, value)| *value).collect();
         Cell::Figure(Box::new(Figure {
             unit: Unit::Percent,
-            mean: mean(&values).map(|mean| mean.times(100.0)),
+            decimals: DECIMALS,
+            mean: mean(&values).map(|mean| mean.times(Unit::Percent.factor())),
             trials: slice.trials.len(),
             classes: 1,
             at: self.coordinates(spot, &slice.members[member]),
@@ -150,30 +166,9 @@ impl Grids<'_> {
         if self.names_epochs {
             labels.push(Label::right("epoch"));
         }
-        let mut rows = Vec::new();
-        for slice in &section.slices {
-            let before = rows.len();
-            fill(slice, &mut rows);
-            if let Some(first) = rows.get_mut(before).filter(|_| before > 0) {
-                first.begins = true;
-            }
-        }
-        Grid { name, caption, labels, columns: self.heads(&section.slices[0]), rows, deviation: self.deviation }
-    }
-
-    /// The heads of a slice's columns; divided ones stand in a group.
-    pub(super) fn heads(&self, slice: &Slice) -> Vec<Head> {
-        let label = |text: &str| self.layout.label(text).to_owned();
-        let head = |column: &slices::Column| match &column.within {
-            None => Head::plain(label(&column.value)),
-            Some(part) => Head { text: label(part), group: Some(label(&column.value)) },
-        };
-        slice.columns.iter().map(head).collect()
-    }
-
-    /// The printed values of a slice on the axes of the rows.
-    pub(super) fn row_labels(&self, slice: &Slice) -> Vec<Cell> {
-        slice.rows.iter().map(|(_, value)| Cell::text(self.layout.label(value))).collect()
+        let columns = frame::heads(self.layout, &section.slices[0]);
+        let rows = frame::rows(section, |slice, rows| fill(slice, rows));
+        Grid { name, caption, labels, columns, rows, deviation: self.deviation }
     }
 
     /// A row for every metric and epoch.
@@ -183,7 +178,7 @@ impl Grids<'_> {
                 continue;
             }
             for &epoch in self.epochs {
-                let mut labels = self.row_labels(slice);
+                let mut labels = row_labels(self.layout, slice);
                 labels.push(Cell::Metric(metric));
                 if self.names_epochs {
                     labels.push(Cell::text(epoch.to_string()));
@@ -208,7 +203,7 @@ impl Grids<'_> {
         }
         let values: Vec<f64> = found.iter().map(|(_, (value, _))| *value).collect();
         let unit = spot.unit();
-        let mean = mean(&values).map(|mean| if unit == Unit::Percent { mean.times(100.0) } else { mean });
+        let mean = mean(&values).map(|mean| mean.times(unit.factor()));
         let mut at = self.coordinates(spot, &[]);
         let comparison = if more.is_empty() {
             let slice = spot.slice;
@@ -231,6 +226,7 @@ impl Grids<'_> {
         runs.sort_unstable();
         Cell::Figure(Box::new(Figure {
             unit,
+            decimals: DECIMALS,
             mean,
             trials: trials.len(),
             classes: spot.slice.members.len(),
@@ -243,73 +239,28 @@ impl Grids<'_> {
     }
 
     fn coordinates(&self, spot: Spot, more: &[(String, String)]) -> Coordinates {
-        let mut at = spot.slice.fixed.clone();
-        at.extend(spot.slice.rows.iter().cloned());
-        let column = &spot.slice.columns[spot.column];
-        at.push((self.layout.columns.clone(), column.value.clone()));
-        if let (Some(axis), Some(part)) = (&self.layout.within, &column.within) {
-            at.push((axis.clone(), part.clone()));
-        }
+        let mut at = frame::coordinates(self.layout, spot.slice, spot.column);
         at.extend(more.iter().cloned());
         at.push(("metric".to_owned(), spot.metric.name().to_owned()));
         at.push(("epoch".to_owned(), spot.epoch.to_string()));
         at
     }
 
-    /// How many trials the means of each column rest on: those with every run.
-    fn complete_trials(&self, slice: &Slice) -> Row {
-        let of = slice.trials.len();
-        let complete = |column: usize| (0..of).filter(|&trial| slice.is_complete(column, trial)).count();
-        let mut labels = self.row_labels(slice);
-        labels.push(Cell::Trials);
-        if self.names_epochs {
-            labels.push(Cell::text(format!("{}s", self.layout.trials)));
-        }
-        let cells = (0..slice.columns.len()).map(|column| Cell::Count { n: complete(column), of }).collect();
-        Row { labels, cells, begins: false }
-    }
-
-    /// What is averaged, in words: `mean over class (0, 3, 8)`; by slice where they differ.
-    pub(super) fn averaged(&self, section: &Section) -> String {
-        let over: Vec<String> = self.layout.average.iter().filter_map(|axis| self.over(section, axis)).collect();
-        if over.is_empty() { String::new() } else { format!("mean over {}", over.join(" and ")) }
-    }
-
-    fn over(&self, section: &Section, axis: &str) -> Option<String> {
-        let all: Vec<(&Slice, String)> =
-            section.slices.iter().filter_map(|slice| Some((slice, values_of(slice, axis)?))).collect();
-        let (_, first) = all.first()?;
-        if all.iter().all(|(_, values)| values == first) {
-            return Some(format!("{axis} ({first})"));
-        }
-        let apart = all.iter().map(|(slice, values)| format!("{}: {values}", self.layout.row_name(&slice.rows)));
-        Some(format!("{axis} ({})", apart.collect::<Vec<_>>().join("; ")))
-    }
-
     /// A note for each column that lacks runs or values.
     pub(super) fn missing_notes(&self, section: &Section) -> Vec<Part> {
         let mut notes = Vec::new();
         for slice in &section.slices {
-            for (place, column) in slice.columns.iter().enumerate() {
-                let mut name = self.layout.row_name(&slice.rows);
-                if !name.is_empty() {
-                    name.push_str(", ");
-                }
-                name.push_str(&self.layout.column_name(column));
-                let missing = slice.missing(place);
-                if !missing.is_empty() {
-                    notes.push(Part::Note(format!(
-                        "{name}: missing {}; incomplete trials are left out of its means.",
-                        missing.join(", ")
-                    )));
-                }
-                notes.extend(self.without_values(slice, place, &name));
+            for place in 0..slice.columns.len() {
+                let so = "incomplete trials are left out of its means";
+                notes.extend(frame::missing_runs(self.layout, slice, place, so));
+                notes.extend(self.without_values(slice, place));
             }
         }
         notes
     }
 
-    fn without_values(&self, slice: &Slice, column: usize, name: &str) -> Vec<Part> {
+    fn without_values(&self, slice: &Slice, column: usize) -> Vec<Part> {
+        let name = frame::column_name(self.layout, slice, column);
         let mut notes = Vec::new();
         for &epoch in self.epochs {
             for &metric in self.metrics.iter().filter(|metric| **metric != Metric::ForgetOverOriginal) {
@@ -344,15 +295,4 @@ impl Grids<'_> {
         notes.extend(comparer.caveats(&settings).into_iter().map(|text| format!("Of the paper: {text}")));
         notes.into_iter().map(Part::Note).collect()
     }
-}
-
-/// `0, 3, 8`: the values on an axis that is averaged over.
-fn values_of(slice: &Slice, axis: &str) -> Option<String> {
-    let mut values: Vec<&str> = Vec::new();
-    for (_, value) in slice.members.iter().flatten().filter(|(name, _)| name == axis) {
-        if !values.contains(&value.as_str()) {
-            values.push(value);
-        }
-    }
-    (!values.is_empty()).then(|| values.join(", "))
 }

@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::comparison::Mark;
-use super::document::{Cell, Document, Figure, Grid, Part, Row, Unit};
+use super::document::{Cell, DECIMALS, Document, Figure, Grid, Part, Row, Unit};
 use super::slices::Coordinates;
 use crate::stage::StageError;
 
@@ -22,6 +22,9 @@ struct Machine {
     at: Map<String, Value>,
     /// `percent`, `1` or `percent points`.
     unit: &'static str,
+    /// How many text shows, where they are not two.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    decimals: Option<usize>,
     value: Option<f64>,
     /// Half the width of the 95 % interval over trials.
     half_width: Option<f64>,
@@ -66,14 +69,15 @@ impl Machine {
             kind: match (&figure.paired, figure.unit) {
                 (Some(_), _) => "paired_difference",
                 (None, Unit::Ratio) => "ratio",
-                (None, Unit::Percent | Unit::Points) => "mean",
+                (None, Unit::Percent | Unit::Points | Unit::Plain | Unit::Difference) => "mean",
             },
             at: object(&figure.at),
             unit: match figure.unit {
                 Unit::Percent => "percent",
-                Unit::Ratio => "1",
+                Unit::Ratio | Unit::Plain | Unit::Difference => "1",
                 Unit::Points => "percent points",
             },
+            decimals: Some(figure.decimals).filter(|decimals| *decimals != DECIMALS),
             value: mean.map(|mean| mean.value),
             half_width: mean.and_then(|mean| mean.half_width),
             sd: mean.and_then(|mean| mean.deviation),

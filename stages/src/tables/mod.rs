@@ -1,9 +1,9 @@
 //! Tables over many nodes, in the paper's layout and with its figures beside ours: Markdown, CSV, LaTeX, JSON for the
 //! report, and Parquet with every value of every run.
 //!
-//! A table gathers artifacts with the coordinates of the nodes that made them ([`measured`]), sorts them ([`slices`]),
-//! averages over classes within a trial, then over trials ([`statistics`], [`grids`]), and prints ([`text`], [`machine`],
-//! [`raw`]). It shows each trial count and says what is missing rather than average over fewer runs. Nothing holds a date
+//! A table gathers artifacts with the coordinates of the nodes that made them ([`measured`]; of any other kind [`fields`]),
+//! sorts them ([`slices`]), averages over classes within a trial, then over trials ([`statistics`], [`grids`],
+//! [`quantities`]), and prints ([`text`], [`machine`], [`raw`]). It shows each trial count and says what is missing rather than average over fewer runs. Nothing holds a date
 //! or a path: equal inputs give equal bytes.
 
 pub mod accuracy;
@@ -11,27 +11,33 @@ mod claim;
 mod comparison;
 pub mod differences;
 mod document;
+mod fields;
+mod frame;
 pub(crate) mod grids;
 pub(crate) mod layout;
 pub(crate) mod machine;
 pub(crate) mod measured;
+pub mod measures;
 pub(crate) mod metrics;
+mod pairs;
 mod published;
+mod quantities;
 mod raw;
 pub mod relearn;
 pub(crate) mod slices;
 pub(crate) mod statistics;
 mod text;
+mod without;
 
 pub use claim::Claim;
 pub use comparison::Against;
 pub use layout::Layout;
 pub use metrics::Metric;
+pub use without::Without;
 
 use crate::io::StageIo;
 use crate::stage::{OutputPort, StageError};
 use document::{Document, Part};
-use measured::Measured;
 use slices::Run;
 
 /// The outputs of every table.
@@ -44,7 +50,7 @@ const OUTPUTS: &[OutputPort] = &[
 ];
 
 /// Writes the outputs.
-fn write(io: &StageIo, title: &str, parts: Vec<Part>, runs: Vec<Run<Measured>>) -> Result<(), StageError> {
+fn write<T: raw::Values>(io: &StageIo, title: &str, parts: Vec<Part>, runs: Vec<Run<T>>) -> Result<(), StageError> {
     let parquet = raw::parquet(&runs)?;
     let runs = runs.into_iter().map(|run| run.coordinates).collect();
     let document = Document { title: title.to_owned(), parts, runs };

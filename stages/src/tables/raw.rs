@@ -21,13 +21,30 @@ use crate::stage::StageError;
 /// The columns beside the axes.
 const OWN: [&str; 4] = ["forget_class", "epoch", "metric", "value"];
 
-/// A value of a run.
-struct Line<'a> {
-    run: &'a Run<Measured>,
-    forget_class: Option<u32>,
-    epoch: u32,
-    metric: String,
-    value: Option<f64>,
+/// A value that a run measured.
+pub(super) struct Entry {
+    pub forget_class: Option<u32>,
+    /// None of what has no epochs.
+    pub epoch: Option<u32>,
+    pub metric: String,
+    pub value: Option<f64>,
+}
+
+/// What a run has to tell.
+pub(super) trait Values {
+    /// All that it measured, in a fixed order.
+    fn values(&self) -> Vec<Entry>;
+}
+
+impl Values for Measured {
+    fn values(&self) -> Vec<Entry> {
+        let of = |point: &Point| {
+            let (forget_class, epoch) = (self.forget_class, Some(point.epoch));
+            let values = values_of(point).into_iter();
+            values.map(|(metric, value)| Entry { forget_class, epoch, metric, value }).collect::<Vec<_>>()
+        };
+        self.points.iter().flat_map(of).collect()
+    }
 }
 
 /// The values of a point: accuracies, which may be none, and what else there is.
@@ -43,43 +60,36 @@ fn values_of(point: &Point) -> Vec<(String, Option<f64>)> {
     values
 }
 
-fn all_values(runs: &[Run<Measured>]) -> Vec<Line<'_>> {
-    let mut all = Vec::new();
-    for (run, measured) in runs.iter().filter_map(|run| Some((run, run.value.as_ref()?))) {
-        for point in &measured.points {
-            for (metric, value) in values_of(point) {
-                let (forget_class, epoch) = (measured.forget_class, point.epoch);
-                all.push(Line { run, forget_class, epoch, metric, value });
-            }
-        }
-    }
-    all
-}
-
 /// The file's bytes.
 ///
 /// # Errors
 /// Never but for a fault of the writer.
-pub(super) fn parquet(runs: &[Run<Measured>]) -> Result<Vec<u8>, StageError> {
+pub(super) fn parquet<T: Values>(runs: &[Run<T>]) -> Result<Vec<u8>, StageError> {
     write(runs).map_err(|e| StageError::failed(format!("writing Parquet: {e}")))
 }
 
-fn write(runs: &[Run<Measured>]) -> Result<Vec<u8>, ParquetError> {
-    let (axes, values) = (axis_names(runs), all_values(runs));
+fn write<T: Values>(runs: &[Run<T>]) -> Result<Vec<u8>, ParquetError> {
+    let axes = axis_names(runs);
+    let mut values: Vec<(&Run<T>, Entry)> = Vec::new();
+    for (run, measured) in runs.iter().filter_map(|run| Some((run, run.value.as_ref()?))) {
+        values.extend(measured.values().into_iter().map(|value| (run, value)));
+    }
     let properties = WriterProperties::builder().set_created_by("pru-flow".to_owned()).build();
     let mut file = SerializedFileWriter::new(Vec::new(), schema(&axes)?, Arc::new(properties))?;
     let mut group = file.next_row_group()?;
     for axis in &axes {
-        let on_axis = |value: &Line| {
-            let found = value.run.coordinates.iter().find(|(name, _)| name == axis);
+        let on_axis = |(run, _): &(&Run<T>, Entry)| {
+            let found = run.coordinates.iter().find(|(name, _)| name == axis);
             found.map(|(_, value)| ByteArray::from(value.as_str()))
         };
         column::<ByteArrayType>(&mut group, values.iter().map(on_axis))?;
     }
-    column::<Int32Type>(&mut group, values.iter().map(|value| value.forget_class.map(|class| class as i32)))?;
-    column::<Int32Type>(&mut group, values.iter().map(|value| Some(value.epoch as i32)))?;
-    column::<ByteArrayType>(&mut group, values.iter().map(|value| Some(ByteArray::from(value.metric.as_str()))))?;
-    column::<DoubleType>(&mut group, values.iter().map(|value| value.value))?;
+    let integer = |value: Option<u32>| value.map(|value| value as i32);
+    column::<Int32Type>(&mut group, values.iter().map(|(_, value)| integer(value.forget_class)))?;
+    column::<Int32Type>(&mut group, values.iter().map(|(_, value)| integer(value.epoch)))?;
+    let metrics = values.iter().map(|(_, value)| Some(ByteArray::from(value.metric.as_str())));
+    column::<ByteArrayType>(&mut group, metrics)?;
+    column::<DoubleType>(&mut group, values.iter().map(|(_, value)| value.value))?;
     group.close()?;
     file.into_inner()
 }

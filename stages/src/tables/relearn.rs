@@ -7,11 +7,13 @@ use serde::{Deserialize, Serialize};
 use super::claim::Claim;
 use super::comparison::{Against, Comparer};
 use super::document::Part;
-use super::grids::{Grids, ORIGINAL, Section, count};
+use super::frame::{self, count};
+use super::grids::{Grids, ORIGINAL, Section};
 use super::layout::Layout;
 use super::measured::gather;
 use super::metrics::{self, Metric};
 use super::slices::{describe, sections};
+use super::without::Without;
 use crate::io::StageIo;
 use crate::stage::{OutputPort, Port, Stage, StageError};
 
@@ -39,6 +41,8 @@ pub struct Params {
     pub claim: Option<Claim>,
     /// The paper's figures to show beside ours.
     pub published: Option<Against>,
+    /// Give the means without these values too, as of the class that settings were tuned on: `{class: 0}`.
+    pub without: Without,
 }
 
 impl Default for Params {
@@ -53,6 +57,7 @@ impl Default for Params {
             per_class: false,
             claim: None,
             published: None,
+            without: Without::default(),
         }
     }
 }
@@ -81,6 +86,7 @@ impl Stage for Relearn {
     fn check(params: &Params) -> Vec<(&'static str, String)> {
         let mut problems = Vec::new();
         params.layout.check(&mut problems);
+        params.without.check(&params.layout, &mut problems);
         check_epochs(&params.epochs, &mut problems);
         metrics::check(&params.metrics, &mut problems);
         if let Some(claim) = &params.claim {
@@ -114,7 +120,7 @@ impl Stage for Relearn {
 }
 
 fn section_parts(params: &Params, grids: &Grids, section: &Section, parts: &mut Vec<Part>) {
-    parts.push(Part::Note(explanation(params, grids, section)));
+    parts.push(Part::Note(explanation(params, section)));
     let axis = &params.layout.trials;
     let trials = trials(section);
     let one = |name: &str| if name.is_empty() { String::new() } else { format!("{axis} {name}") };
@@ -130,6 +136,7 @@ fn section_parts(params: &Params, grids: &Grids, section: &Section, parts: &mut 
     let means = grids.means(section, caption, trials.len() > 1);
     let published = grids.published_notes(section, &means);
     parts.push(Part::Grid(means));
+    parts.extend(grids.without(&params.without, section));
     if params.per_class {
         parts.push(Part::Grid(grids.members(section)));
     }
@@ -151,7 +158,7 @@ fn trials(section: &Section) -> Vec<String> {
     names
 }
 
-fn explanation(params: &Params, grids: &Grids, section: &Section) -> String {
+fn explanation(params: &Params, section: &Section) -> String {
     let mut text =
         "Accuracy on the test set in percent after epochs of relearning on the remaining classes; epoch 0 is \
                     before it."
@@ -163,7 +170,7 @@ fn explanation(params: &Params, grids: &Grids, section: &Section) -> String {
         text.extend(rest.iter().map(|one| format!(", {one}")));
         text.push('.');
     }
-    let mean = grids.averaged(section);
+    let mean = frame::averaged(&params.layout, section);
     if !mean.is_empty() {
         text.push_str(&format!(" Each value is the {mean}."));
     }

@@ -316,27 +316,28 @@ impl<T> Slice<'_, T> {
 
     /// What a column lacks, in words; empty when it is complete.
     pub(crate) fn missing(&self, column: usize) -> Vec<String> {
-        self.lacking(column, |run| run.is_none())
+        self.places(|trial, member| self.run(column, trial, member).is_none())
     }
 
     /// Where a column's runs are there but have no value, in words.
     pub(super) fn without_value(&self, column: usize, metric: impl Fn(&T) -> Option<f64>) -> Vec<String> {
-        self.lacking(column, |run| run.is_some_and(|value| metric(value).is_none()))
+        self.places(|trial, member| self.run(column, trial, member).is_some_and(|value| metric(value).is_none()))
     }
 
-    fn lacking(&self, column: usize, lacks: impl Fn(Option<&T>) -> bool) -> Vec<String> {
+    /// The places of (trial, member) of which something is true, in words; a trial of which all is, is named whole.
+    pub(super) fn places(&self, is: impl Fn(usize, usize) -> bool) -> Vec<String> {
         let members = 0..self.members.len();
-        let lacks_all = |trial: usize| members.clone().all(|member| lacks(self.run(column, trial, member)));
-        if (0..self.trials.len()).all(lacks_all) {
+        let whole = |trial: usize| members.clone().all(|member| is(trial, member));
+        if (0..self.trials.len()).all(whole) {
             return vec!["every run".to_owned()];
         }
         let mut words = Vec::new();
         for (trial, name) in self.trials.iter().enumerate() {
-            if lacks_all(trial) {
+            if whole(trial) {
                 words.push(describe(&[(self.trials_axis.clone(), name.clone())]));
                 continue;
             }
-            for member in members.clone().filter(|&member| lacks(self.run(column, trial, member))) {
+            for member in members.clone().filter(|&member| is(trial, member)) {
                 let mut coordinates = self.members[member].clone();
                 if !self.trials_axis.is_empty() {
                     coordinates.push((self.trials_axis.clone(), name.clone()));
@@ -345,6 +346,56 @@ impl<T> Slice<'_, T> {
             }
         }
         words
+    }
+}
+
+/// What is left of a section when values are left out.
+pub(super) struct Rest<'a, T> {
+    /// None where nothing is left.
+    pub section: Option<Section<'a, T>>,
+    /// The rows of slices of which nothing is left.
+    pub emptied: Vec<Coordinates>,
+    /// Whether any slice had one of the values.
+    pub changed: bool,
+}
+
+impl<'a, T> Section<'a, T> {
+    /// Without the members and trials that have one of these values.
+    pub(super) fn without(&self, values: &BTreeMap<String, String>) -> Rest<'a, T> {
+        let slices: Vec<Slice<'a, T>> = self.slices.iter().map(|slice| slice.without(values)).collect();
+        let size = |slice: &Slice<T>| (slice.members.len(), slice.trials.len());
+        let changed = self.slices.iter().zip(&slices).any(|(before, after)| size(before) != size(after));
+        let (left, emptied): (Vec<_>, Vec<_>) =
+            slices.into_iter().partition(|slice| !slice.members.is_empty() && !slice.trials.is_empty());
+        Rest {
+            section: (!left.is_empty()).then(|| Section { fixed: self.fixed.clone(), slices: left }),
+            emptied: emptied.into_iter().map(|slice| slice.rows).collect(),
+            changed,
+        }
+    }
+}
+
+impl<T> Slice<'_, T> {
+    fn without(&self, values: &BTreeMap<String, String>) -> Self {
+        let is_out = |(axis, value): &(String, String)| values.get(axis) == Some(value);
+        let stays = |trial: &usize| values.get(&self.trials_axis) != Some(&self.trials[*trial]);
+        let trials: Vec<usize> = (0..self.trials.len()).filter(stays).collect();
+        let members: Vec<usize> =
+            (0..self.members.len()).filter(|&member| !self.members[member].iter().any(is_out)).collect();
+        let place = |all: &[usize], old: usize| all.iter().position(|kept| *kept == old);
+        let moved = self.runs.iter().filter_map(|(&(column, trial, member), &run)| {
+            Some(((column, place(&trials, trial)?, place(&members, member)?), run))
+        });
+        Self {
+            rows: self.rows.clone(),
+            columns: self.columns.clone(),
+            runs: moved.collect(),
+            trials: trials.into_iter().map(|trial| self.trials[trial].clone()).collect(),
+            members: members.into_iter().map(|member| self.members[member].clone()).collect(),
+            fixed: self.fixed.clone(),
+            constant: self.constant.clone(),
+            trials_axis: self.trials_axis.clone(),
+        }
     }
 }
 
@@ -385,6 +436,27 @@ mod tests {
         assert_eq!(slice.in_trial(0, 1, |v| Some(*v)), None);
         assert_eq!([slice.is_complete(0, 0), slice.is_complete(0, 1)], [true, false]);
         assert_eq!(slice.missing(0), ["(class=3, seed=8)"]);
+    }
+
+    #[test]
+    fn what_is_left_without_a_value_keeps_the_places_of_its_runs() {
+        let class = ["class".to_owned()];
+        let runs = [
+            run(&[("method", "pru"), ("class", "0"), ("seed", "7")], 0.1),
+            run(&[("method", "pru"), ("class", "3"), ("seed", "7")], 0.3),
+            run(&[("method", "pru"), ("class", "3"), ("seed", "8")], 0.9),
+        ];
+        let sections = sections(&axes(&class), &runs).unwrap();
+        let values = |axis: &str, value: &str| BTreeMap::from([(axis.to_owned(), value.to_owned())]);
+        let rest = sections[0].without(&values("class", "0"));
+        let slice = &rest.section.as_ref().unwrap().slices[0];
+        assert_eq!((slice.in_trial(0, 1, |v| Some(*v)), slice.index(0, 1, 0)), (Some(0.9), Some(2)));
+        assert_eq!((rest.changed, slice.missing(0).len(), slice.members.len()), (true, 0, 1));
+        let later = sections[0].without(&values("seed", "7")).section.unwrap();
+        assert_eq!((&later.slices[0].trials, later.slices[0].index(0, 0, 1)), (&vec!["8".to_owned()], Some(2)));
+        assert!(!sections[0].without(&values("class", "5")).changed);
+        let all = BTreeMap::from([("seed".to_owned(), "8".to_owned()), ("class".to_owned(), "3".to_owned())]);
+        assert_eq!(sections[0].without(&all).section.unwrap().slices[0].members.len(), 1);
     }
 
     #[test]

@@ -6,7 +6,7 @@
 use std::fmt::Write;
 
 use super::comparison::{Comparison, Mark};
-use super::document::{Cell, Document, Figure, Grid, Part, Row, Unit};
+use super::document::{Cell, DECIMALS, Document, Figure, Grid, Part, Row};
 
 /// The kinds of text there are.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -24,14 +24,26 @@ struct Line {
 
 /// Two decimals; never `-0.00`.
 pub(super) fn decimals(value: f64) -> String {
-    let text = format!("{value:.2}");
-    if text == "-0.00" { "0.00".to_owned() } else { text }
+    rounded(value, DECIMALS)
 }
 
-/// As [`decimals`], with its sign.
-fn signed(value: f64) -> String {
-    let text = decimals(value);
-    if value > 0.0 && text != "0.00" { format!("+{text}") } else { text }
+/// So many decimals; never a zero with a minus.
+fn rounded(value: f64, decimals: usize) -> String {
+    let text = format!("{value:.decimals$}");
+    match text.strip_prefix('-') {
+        Some(rest) if is_zero(rest) => rest.to_owned(),
+        _ => text,
+    }
+}
+
+fn is_zero(text: &str) -> bool {
+    text.chars().all(|c| matches!(c, '0' | '.'))
+}
+
+/// As [`rounded`], with its sign.
+fn signed(value: f64, decimals: usize) -> String {
+    let text = rounded(value, decimals);
+    if value > 0.0 && !is_zero(&text) { format!("+{text}") } else { text }
 }
 
 /// The reasons for which cells are not comparable, each once, in order.
@@ -124,8 +136,8 @@ fn lines(grid: &Grid, style: Style, reasons: &[&str]) -> Vec<Line> {
         lines.push(Line { labels: labels(name), cells: each(row, |cell| plain(cell, style)), begins: false });
         if grid.deviation && figures {
             let deviation = |cell: &Cell| {
-                let found = cell.figure().and_then(|figure| figure.mean?.deviation);
-                found.map_or_else(String::new, |s| number(&decimals(s), style))
+                let found = cell.figure().and_then(|figure| Some((figure.mean?.deviation?, figure.decimals)));
+                found.map_or_else(String::new, |(s, decimals)| number(&rounded(s, decimals), style))
             };
             lines.push(Line { labels: labels("s"), cells: each(row, deviation), begins: false });
         }
@@ -150,7 +162,7 @@ fn difference(comparison: &Comparison, style: Style, reasons: &[&str]) -> String
     let (Some(difference), Some(mark)) = (comparison.difference, comparison.mark) else {
         return missing(style).to_owned();
     };
-    let difference = number(&signed(difference), style);
+    let difference = number(&signed(difference, DECIMALS), style);
     if mark != Mark::NotComparable {
         return format!("{difference} {}", mark.word());
     }
@@ -190,11 +202,12 @@ fn number(text: &str, style: Style) -> String {
 /// `84.98 ± 1.20`, and what it lacks: `84.98 ± 1.20 (2 of 3)`.
 fn figure_text(figure: &Figure, style: Style) -> String {
     let Some(mean) = figure.mean else { return missing(style).to_owned() };
-    let value = if figure.unit == Unit::Points { signed(mean.value) } else { decimals(mean.value) };
+    let round = if figure.unit.is_signed() { signed } else { rounded };
+    let value = round(mean.value, figure.decimals);
     let mut text = match (mean.half_width, style) {
         (None, _) => number(&value, style),
-        (Some(half), Style::Markdown) => format!("{value} ± {}", decimals(half)),
-        (Some(half), Style::Latex) => format!("${value} \\pm {}$", decimals(half)),
+        (Some(half), Style::Markdown) => format!("{value} ± {}", rounded(half, figure.decimals)),
+        (Some(half), Style::Latex) => format!("${value} \\pm {}$", rounded(half, figure.decimals)),
     };
     if mean.n < figure.trials {
         _ = write!(text, " ({} of {})", mean.n, figure.trials);
@@ -391,7 +404,10 @@ mod tests {
 
     #[test]
     fn differences_have_a_sign_and_zero_has_none() {
-        assert_eq!([0.004, 0.006, -0.006, -12.3].map(signed), ["0.00", "+0.01", "-0.01", "-12.30"]);
+        let two = [0.004, 0.006, -0.006, -12.3].map(|value| signed(value, 2));
+        assert_eq!(two, ["0.00", "+0.01", "-0.01", "-12.30"]);
+        let others = [(0.4, 0), (-0.4, 0), (0.000_6, 3), (-0.000_4, 3)].map(|(value, places)| signed(value, places));
+        assert_eq!(others, ["0", "0", "+0.001", "0.000"]);
     }
 
     #[test]
