@@ -27,6 +27,8 @@ pub use claim::Claim;
 pub use comparison::Against;
 pub use layout::Layout;
 pub use metrics::Metric;
+pub use published::seconds_of_unlearning;
+pub use statistics::{Mean, mean};
 
 use crate::io::StageIo;
 use crate::stage::{OutputPort, StageError};
