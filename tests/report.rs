@@ -84,6 +84,14 @@ fn a_complete_pipeline_shows_its_table_and_behind_each_number_the_runs_and_their
     assert_eq!(command, "pru-flow run pipeline.yaml 'evaluate[method=pru]'");
     assert!(facts["ours"].as_str().is_some_and(|ours| ours.starts_with("20.0000 % ±")), "{facts}");
     assert!(facts["n"].as_str().is_some_and(|n| n.starts_with("2 of 2 trials")), "{facts}");
+    assert_eq!((&facts["seed"], &facts["device"]), (&"1, 2".into(), &"cpu".into()));
+    assert!(facts["code"].as_str().is_some_and(|code| code.starts_with("pru-flow ") && !code.contains(',')), "{facts}");
+    let today = facts["date"]
+        .as_str()
+        .is_some_and(|date| date.starts_with("20") && date.contains(":") && date.ends_with("UTC"));
+    assert!(today, "{facts}");
+    // The same is seen without a click.
+    assert!(page.contains("\nseed: 1, 2\ndevice: cpu\ncode: pru-flow "), "{page}");
     let nodes = data["nodes"].as_array().expect("nodes");
     let node = |name: &str| nodes.iter().find(|node| node["name"] == name).expect("the node is behind a number");
     let train = node("train[method=pru,seed=2]");
@@ -104,6 +112,8 @@ fn the_command_of_a_number_is_one_that_the_program_takes() {
     let data = data(&page(&project, &["--set", "lr=0.5"]));
     for place in 0..data["cells"].as_array().expect("cells").len() {
         let (_, command, runs) = cell(&data, place);
+        let anew = data["cells"][place]["anew"].as_u64().expect("a place") as usize;
+        assert_eq!(data["texts"][anew], format!("{command} --store again"), "nothing of it is cached there");
         let rest = command.strip_prefix("pru-flow ").expect("a command of this program");
         let mut shell = Command::new("sh");
         shell.current_dir(project.root()).env("NO_COLOR", "1").env("HOME", project.root());
@@ -150,7 +160,12 @@ fn a_pipeline_that_never_ran_has_a_page_and_no_store_is_made() {
     let output = project.pru_flow(&["report", "pipeline.yaml"]);
     output.expect_code(0).expect_stderr(&["report.html"]);
     let page = project.read("report.html");
-    for part in ["<b>0</b> of <b>15</b> nodes", "incomplete: 0 of 6 runs", "none of its runs is there yet"] {
+    for part in [
+        "<b>0</b> of <b>15</b> nodes",
+        "incomplete: 0 of 6 runs",
+        "none of its runs is there yet",
+        "<h3>Accuracy &lt;/h3",
+    ] {
         assert!(page.contains(part), "the page lacks `{part}`:\n{page}");
     }
     assert!(!project.path(".pru-flow").exists());
@@ -205,6 +220,26 @@ fn the_page_needs_no_network_and_the_same_store_gives_the_same_bytes() {
 }
 
 #[test]
+fn the_page_says_by_what_its_results_were_made_without_a_click() {
+    let project = Project::with_pipeline(PIPELINE);
+    assert!(page(&project, &[]).contains("Nothing has run yet."));
+    project.pru_flow(&["run", "pipeline.yaml", "evaluate[method=pru]"]).expect_code(0);
+    let page = page(&project, &["--store", ".pru-flow"]);
+    let section = &page[page.find("<section id=\"provenance\"").expect("it is there")..];
+    let cells: Vec<&str> =
+        section.split("<td>").skip(1).map(|cell| cell.split("</td>").next().expect("text")).collect();
+    let [code, machine, device, threads, nodes, started] = cells.as_slice() else { panic!("{cells:?}") };
+    assert!(code.starts_with("pru-flow ") && machine.contains(std::env::consts::ARCH), "{cells:?}");
+    assert_eq!((*device, *threads, *nodes), ("cpu", "1", "5"));
+    assert!(started.ends_with("UTC"), "{started}");
+    assert!(
+        section.contains("pru-flow run pipeline.yaml --store .pru-flow<"),
+        "what is missing is made where the rest is"
+    );
+    assert!(section.contains("pru-flow run pipeline.yaml --store again<"));
+}
+
+#[test]
 fn a_page_that_cannot_be_written_is_an_error_and_not_a_panic() {
     let project = Project::with_pipeline(PIPELINE);
     project.write("file", "");
@@ -223,16 +258,21 @@ fn chromium() -> Option<PathBuf> {
     names.iter().flat_map(|name| folders.iter().map(move |folder| folder.join(name))).find(|program| program.is_file())
 }
 
-/// The page's elements after its script has run.
-fn in_browser(program: &Path, project: &Project, anchor: &str) -> String {
+/// Chromium on a page of the project, after that page's scripts have run.
+fn browse(program: &Path, project: &Project, what: &[&str], page: &str) -> String {
     let mut command = Command::new(program);
     command.args(["--headless", "--disable-gpu", "--no-sandbox", "--disable-dev-shm-usage", "--no-first-run"]);
+    command.arg("--allow-file-access-from-files").args(what);
     command.arg(format!("--user-data-dir={}", project.path("browser").display()));
-    command.args(["--virtual-time-budget=2000", "--dump-dom"]);
-    command.arg(format!("file://{}#{anchor}", project.path("report.html").display()));
+    command.arg("--virtual-time-budget=2000").arg(format!("file://{}", project.path(page).display()));
     let output = Output::of(command);
     output.expect_code(0);
     output.stdout
+}
+
+/// The page's elements after its script has run.
+fn in_browser(program: &Path, project: &Project, anchor: &str) -> String {
+    browse(program, project, &["--dump-dom"], &format!("report.html#{anchor}"))
 }
 
 #[test]
@@ -249,7 +289,127 @@ fn a_browser_opens_the_page_and_shows_what_is_behind_a_number() {
     assert!(!closed.contains("<dialog id=\"behind\" aria-labelledby=\"behind-title\" open"), "{closed}");
     let open = in_browser(&program, &project, "cell-0");
     let dialog = &open[open.find("<dialog").expect("the page has a dialog")..];
-    for part in ["open=\"\"", "Make it again", "pru-flow run pipeline.yaml", "From 2 runs", "evaluate["] {
+    for part in
+        ["open=\"\"", "Make it again", "pru-flow run pipeline.yaml", "--store again", "From 2 runs", "evaluate["]
+    {
         assert!(dialog.contains(part), "the dialog lacks `{part}`:\n{dialog}");
+    }
+}
+
+/// As [`PIPELINE`], with `methods` of long names, and a stage that unlearns, which is planned.
+fn wide_pipeline(methods: usize) -> String {
+    let names: Vec<String> = (0..methods).map(|n| format!("boundary_of_method_{n}")).collect();
+    let beside = "  model: {command: \"echo m > ${outputs.m}\", outputs: {m: m}}\n  mask: {uses: unlearn/bias_mask, with: {forget_class: 1}, inputs: {model: model.m}}\n";
+    let stages = PIPELINE.replace("[original, pru, \"a<b>&\\\"c\"]", &format!("[{}]", names.join(", ")));
+    format!("{stages}{beside}")
+}
+
+/// Opens the report in a frame so wide, with the styles of a medium made to hold, and gives what a script finds there.
+fn look(program: &Path, project: &Project, width: u32, medium: &str) -> Value {
+    let script = r##"
+      const frame = document.getElementById("frame");
+      frame.addEventListener("load", () => {
+        const page = frame.contentDocument, found = {};
+        for (const rule of page.styleSheets[0].cssRules) {
+          if (rule.media && MEDIUM && rule.media.mediaText.includes(MEDIUM)) rule.media.mediaText = "all";
+        }
+        const style = (element) => frame.contentWindow.getComputedStyle(element);
+        const all = (selector) => [...page.querySelectorAll(selector)];
+        found.page = page.documentElement.scrollWidth;
+        found.tables = all("table.grid").map((table) => Math.ceil(table.getBoundingClientRect().width));
+        found.pictures = all("figure img").map((picture) => picture.getBoundingClientRect().width);
+        found.ground = all("figure img").map((picture) => style(picture).backgroundColor);
+        found.shown = all("nav, dialog, .copy").filter((element) => style(element).display !== "none").length;
+        // Numbers of a column end at one place.
+        const ends = new Map();
+        for (const number of all("#tables .ours")) {
+          const cell = number.closest("td"), key = [...cell.parentElement.children].indexOf(cell);
+          const end = Math.round(cell.getBoundingClientRect().right - number.getBoundingClientRect().right);
+          ends.set(key, (ends.get(key) || new Set()).add(end));
+        }
+        found.ends = [...ends.values()].map((places) => places.size);
+        found.lines = all(".number .ours").map((text) => Math.round(text.getBoundingClientRect().height / parseFloat(style(text).fontSize)));
+        const light = (colour) => {
+          const [r, g, b] = colour.match(/[\d.]+/g).map((part) => part / 255).map((c) => c <= 0.03928 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4);
+          return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+        };
+        const ground = light(style(page.body).backgroundColor);
+        const contrast = (element) => {
+          const ink = light(style(element).color);
+          return (Math.max(ink, ground) + 0.05) / (Math.min(ink, ground) + 0.05);
+        };
+        found.faint = all("h1, h2, h3, p, a, th, td, .number span, .badge, figcaption").filter((e) => contrast(e) < 4.5).map((e) => e.outerHTML);
+        found.dark = ground < 0.2;
+        document.getElementById("found").textContent = JSON.stringify(found);
+      });
+    "##;
+    let script = script.replace("MEDIUM", &format!("{medium:?}"));
+    let frame = format!(
+        "<!doctype html><meta charset=utf-8><iframe id=frame style=\"border:0;width:{width}px;height:900px\"></iframe><pre \
+         id=found></pre><script>{script}frame.src = 'report.html';</script>"
+    );
+    project.write("frame.html", frame);
+    let seen = browse(program, project, &["--dump-dom", "--window-size=1400,1000"], "frame.html");
+    let found = seen.split_once("<pre id=\"found\">").expect("the frame has it").1;
+    let found =
+        found.split_once("</pre>").expect("it ends").0.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&");
+    serde_json::from_str(&found).unwrap_or_else(|error| panic!("{error}: {found}"))
+}
+
+fn numbers(value: &Value) -> Vec<f64> {
+    value.as_array().expect("a list").iter().map(|number| number.as_f64().expect("a number")).collect()
+}
+
+#[test]
+fn a_telephone_a_dark_room_and_paper_show_all_of_the_page() {
+    let Some(program) = chromium() else {
+        eprintln!("skipped: no Chromium on PATH; PRU_FLOW_CHROMIUM=PROGRAM names one");
+        return;
+    };
+    let project = Project::with_pipeline(&wide_pipeline(8));
+    project.pru_flow(&["run", "pipeline.yaml", "drawing"]).expect_code(0);
+    project.pru_flow(&["report", "pipeline.yaml"]).expect_code(0);
+
+    let telephone = look(&program, &project, 390, "");
+    assert!(telephone["page"].as_f64().is_some_and(|width| width <= 390.0), "the page itself is wider: {telephone}");
+    assert!(numbers(&telephone["tables"]).iter().any(|width| *width > 390.0), "tables scroll: {telephone}");
+    assert!(numbers(&telephone["pictures"]).iter().all(|width| *width >= 500.0), "too small to read: {telephone}");
+    assert!(telephone["ends"].as_array().is_some_and(|ends| ends.len() == 8), "{telephone}");
+    assert!(numbers(&telephone["ends"]).iter().all(|places| *places < 1.5), "a column is ragged: {telephone}");
+
+    for (medium, dark) in [("", false), ("dark", true), ("print", false)] {
+        let seen = look(&program, &project, 1200, medium);
+        assert_eq!(seen["dark"], dark, "{medium}");
+        assert_eq!(seen["faint"], serde_json::json!([]), "text that can hardly be read ({medium})");
+        assert_eq!(seen["ground"], serde_json::json!(["rgb(255, 255, 255)"]), "a figure is drawn for white ({medium})");
+    }
+    // What is between the margins of an upright A4 page.
+    let paper = look(&program, &project, 703, "print");
+    assert!(numbers(&paper["tables"]).iter().all(|width| *width <= 703.0), "a table is cut: {paper}");
+    assert_eq!(paper["shown"], 0, "what cannot be clicked is left out");
+    assert!(paper["page"].as_f64().is_some_and(|width| width <= 703.0), "{paper}");
+}
+
+#[test]
+fn a_table_of_many_columns_is_printed_across_the_page_and_no_other() {
+    let Some(program) = chromium() else {
+        eprintln!("skipped: no Chromium on PATH; PRU_FLOW_CHROMIUM=PROGRAM names one");
+        return;
+    };
+    for (methods, across) in [(8, false), (12, true)] {
+        let project = Project::with_pipeline(&wide_pipeline(methods));
+        project.pru_flow(&["run", "pipeline.yaml", "accuracy"]).expect_code(0);
+        project.pru_flow(&["report", "pipeline.yaml"]).expect_code(0);
+        let file = project.path("report.pdf");
+        browse(&program, &project, &[&format!("--print-to-pdf={}", file.display())], "report.html");
+        let bytes = std::fs::read(&file).expect("it was printed");
+        let pdf = String::from_utf8_lossy(&bytes);
+        let pages: Vec<f64> = pdf
+            .split("/MediaBox [0 0 ")
+            .skip(1)
+            .map(|size| size.split(' ').next().expect("a width").parse().expect("a number"))
+            .collect();
+        assert_eq!(pages.iter().any(|width| *width > 800.0), across, "{methods} methods: {pages:?}");
+        assert!(pages.iter().any(|width| *width < 700.0), "{methods} methods: {pages:?}");
     }
 }

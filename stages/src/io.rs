@@ -5,8 +5,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use pru_flow_cache::Digest;
 use serde::{Deserialize, Serialize};
@@ -144,10 +144,41 @@ impl fmt::Display for Progress {
     }
 }
 
+/// Counts what a stage reads of its data, batch by batch: a sample that is read twice counts twice.
+#[derive(Debug, Default)]
+pub struct Reads(Mutex<BTreeMap<i64, Read>>);
+
+/// What was read of one class.
+#[derive(Clone, Copy, Debug, Default)]
+struct Read {
+    samples: u64,
+    bytes: u64,
+}
+
+impl Reads {
+    /// A batch was read: the class of each sample, and what a sample takes as it is stored.
+    pub fn add(&self, classes: impl Iterator<Item = i64>, sample_bytes: u64) {
+        let mut read = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for class in classes {
+            let of_class = read.entry(class).or_default();
+            of_class.samples += 1;
+            of_class.bytes += sample_bytes;
+        }
+    }
+
+    /// Samples read, and bytes of all classes but the one to be forgotten.
+    fn totals(&self, forget_class: Option<u32>) -> (u64, u64) {
+        let read = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let others = read.iter().filter(|(class, _)| forget_class.is_none_or(|f| **class != i64::from(f)));
+        (read.values().map(|of_class| of_class.samples).sum(), others.map(|(_, of_class)| of_class.bytes).sum())
+    }
+}
+
 /// A running stage's access to the outside.
 pub struct StageIo<'a> {
     attempt: &'a Attempt,
     cancelled: Arc<AtomicBool>,
+    reads: Arc<Reads>,
     events: Box<dyn FnMut(StageEvent) + 'a>,
 }
 
@@ -165,7 +196,7 @@ impl<'a> StageIo<'a> {
             let path = attempt.folder.join(folder);
             std::fs::create_dir_all(&path).map_err(|e| StageError::io(format!("creating {}", path.display()), e))?;
         }
-        Ok(Self { attempt, cancelled, events: Box::new(events) })
+        Ok(Self { attempt, cancelled, reads: Arc::default(), events: Box::new(events) })
     }
 
     /// The single artifact of a port.
@@ -290,5 +321,25 @@ impl<'a> StageIo<'a> {
     /// Records a measurement.
     pub fn measure(&mut self, name: &str, value: f64) {
         (self.events)(StageEvent::Measured { name: name.to_owned(), value });
+    }
+
+    /// Counts what the stage reads of its data.
+    #[must_use]
+    pub fn reads(&self) -> &Arc<Reads> {
+        &self.reads
+    }
+
+    /// Records `sample_passes`, the samples that were read in batches, each as often as it was (several forward passes over
+    /// one batch are one), and, where a class is to be forgotten, `retain_read_bytes`, what those of all other classes
+    /// take as they are stored. Records nothing where no batch was read.
+    pub fn measure_reads(&mut self, forget_class: Option<u32>) {
+        let (samples, retain_bytes) = self.reads.totals(forget_class);
+        if samples == 0 {
+            return;
+        }
+        self.measure("sample_passes", samples as f64);
+        if forget_class.is_some() {
+            self.measure("retain_read_bytes", retain_bytes as f64);
+        }
     }
 }

@@ -9,12 +9,14 @@ use std::sync::Arc;
 use pru_flow_cache::{ActionResult, LocalStore, OutputFile, StatCache, StoreError};
 use pru_flow_stages::Arity;
 
+use super::costs::{Costs, costs};
 use super::document::Document;
 use super::graph::StageBox;
+use super::runs::Commands;
 use super::table::{Behind, Run};
 use crate::execute::preview::run_uncached;
 use crate::execute::shell_quote;
-use crate::graph::{Graph, GraphNode, NodeId};
+use crate::graph::{Graph, GraphNode, NodeId, Work};
 use crate::keying::{Awaited, awaited};
 use crate::plan::{Plan, Status, plan};
 use crate::project::Project;
@@ -39,12 +41,12 @@ pub struct Collected<'a> {
     pub tables: Vec<TableNode>,
     /// Pictures in the order of the file.
     pub pictures: Vec<Picture>,
+    /// What unlearning took; none where nothing unlearns.
+    pub costs: Option<Costs>,
     /// Params by import.
     pub params: Vec<(String, serde_json::Value)>,
-    /// Runs the pipeline.
-    pub command: String,
-    /// As it is without `--store`.
-    pub command_without_store: String,
+    /// How it is run.
+    pub commands: Commands,
 }
 
 /// A node that writes a table.
@@ -53,7 +55,8 @@ pub struct TableNode {
     pub place: usize,
     /// The node's name.
     pub name: String,
-    id: NodeId,
+    /// Its heading as the pipeline has it, where there is no table yet.
+    planned_title: String,
     /// Whether this is its last word.
     pub state: State,
     /// The table, or why there is none.
@@ -87,12 +90,12 @@ impl TableNode {
     /// Its heading.
     #[must_use]
     pub fn title(&self) -> &str {
-        self.content.as_ref().map_or(&self.name, |document| &document.title)
+        self.content.as_ref().map_or(&self.planned_title, |document| &document.title)
     }
 
     /// What its numbers are from.
     pub(super) fn behind(&self) -> Behind<'_> {
-        Behind { table: self.id, runs: &self.runs }
+        Behind { table: &self.name, runs: &self.runs }
     }
 }
 
@@ -128,13 +131,14 @@ pub fn collect<'a>(
     for set in named.set {
         command.push_str(&format!(" --set {}", shell_quote(set)));
     }
-    let command_without_store = command.clone();
+    let without_store = command.clone();
     if let Some(store) = named.store {
         command.push_str(&format!(" --store {}", shell_quote(&store.display().to_string())));
     }
-    let stages = stages(graph, &plan);
+    let commands = Commands { missing: command, without_store };
+    let (stages, costs) = (stages(graph, &plan), costs(graph, &plan));
     let (name, params) = (project.name.clone(), project.params.clone());
-    Ok(Collected { name, graph, plan, stages, tables, pictures, params, command, command_without_store })
+    Ok(Collected { name, graph, plan, stages, tables, pictures, costs, params, commands })
 }
 
 /// The stages of a plan, in an order in which each comes after those that it reads.
@@ -190,8 +194,9 @@ impl Look<'_> {
                 (State::Incomplete { there, of: runs.len() }, bytes)
             }
         };
+        let planned_title = planned_title(node).unwrap_or(&node.name).to_owned();
         let content = bytes.and_then(|bytes| Document::read(&bytes));
-        Some(TableNode { place: 0, name: node.name.clone(), id, state, content, runs })
+        Some(TableNode { place: 0, name: node.name.clone(), planned_title, state, content, runs })
     }
 
     fn pictures(&self, id: NodeId) -> Vec<Picture> {
@@ -215,6 +220,12 @@ impl Look<'_> {
         }
         pictures
     }
+}
+
+/// The param `title` of a table.
+fn planned_title(node: &GraphNode) -> Option<&str> {
+    let Work::Builtin { params, .. } = &node.described.work else { return None };
+    params.get("title")?.as_str().filter(|title| !title.is_empty())
 }
 
 fn is_svg(file_name: &str) -> bool {

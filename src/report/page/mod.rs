@@ -1,14 +1,19 @@
 //! The page of `pru-flow report`: everything that a pipeline has to show so far as one HTML file that needs no network.
 //!
-//! [`collect`] finds out what there is to show, [`table`], [`graph`] and [`runs`] write its parts, [`html`](fn@html) the
-//! whole. No clock: the same store gives the same bytes. Text of pipelines, artifacts and records is escaped by the
-//! templates; pictures are images, in which no script runs; and the page's policy allows one script, its own.
+//! [`collect`] finds out what there is to show and [`costs`] what unlearning took, [`table`], [`efficiency`], [`graph`] and
+//! [`runs`] write its parts, [`html`](fn@html) the whole. No clock: the same store gives the same bytes. Text of
+//! pipelines, artifacts and records is escaped by the templates; pictures are images, in which no script runs; and the
+//! page's policy allows one script, its own.
 
 pub mod collect;
+mod costs;
 mod document;
+mod efficiency;
 mod graph;
 mod runs;
 mod table;
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -24,8 +29,9 @@ const SCRIPT: &str = include_str!("page.js");
 /// The page.
 #[must_use]
 pub fn html(collected: &Collected) -> String {
-    let mut runs = Runs::new(collected.graph, &collected.plan, collected.command.clone());
+    let mut runs = Runs::new(collected.graph, &collected.plan, collected.commands.clone());
     let tables: Vec<Markup> = collected.tables.iter().map(|table| table_section(table, &mut runs)).collect();
+    let efficiency = collected.costs.as_ref().map(|costs| efficiency::section(costs, &mut runs));
     let script = STANDARD.encode(Sha256::digest(SCRIPT.as_bytes()));
     let policy = format!(
         "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{script}'; base-uri 'none'; \
@@ -50,6 +56,7 @@ pub fn html(collected: &Collected) -> String {
                         @if tables.is_empty() { p.note { "No stage of this pipeline writes a table." } }
                         @for table in &tables { (table) }
                     }
+                    @if let Some(efficiency) = &efficiency { (efficiency) }
                     (pictures(&collected.pictures))
                     section #stages {
                         h2 { "Stages" }
@@ -58,6 +65,7 @@ pub fn html(collected: &Collected) -> String {
                         }
                     }
                     (settings(collected))
+                    (provenance(collected))
                     (rerun(collected))
                 }
                 dialog #behind aria-labelledby="behind-title" {
@@ -90,12 +98,14 @@ fn header(collected: &Collected) -> Markup {
                 @for (place, table) in collected.tables.iter().enumerate() {
                     a href=(format!("#table-{place}")) { (table.title()) }
                 }
+                @if collected.costs.is_some() { a href="#efficiency" { "Efficiency" } }
                 @if !collected.pictures.is_empty() { a href="#figures" { "Figures" } }
                 a href="#stages" { "Stages" }
                 a href="#settings" { "Settings" }
+                a href="#provenance" { "Provenance" }
                 a href="#rerun" { "Run again" }
             }
-            p.hint { "Click a number for where it comes from: seed and params, device, code, date, and the command that makes it again." }
+            p.hint { "Click or tap a number for where it comes from: seed and params, device, code, date, and the command that makes it again. A pointer that rests on it sees the same in short." }
         }
     }
 }
@@ -112,7 +122,8 @@ fn table_section(table: &TableNode, runs: &mut Runs) -> Markup {
                         span.badge.part { "not run yet" } " all " (of) " runs are there; computed for this page"
                     }
                     State::Incomplete { there, of } => {
-                        span.badge.part { "incomplete: " (there) " of " (of) " runs" } " computed for this page from what is there"
+                        span.badge.part { "incomplete: " (there) " of " (of) " runs" }
+                        @if *there > 0 { " computed for this page from what is there" }
                     }
                 }
             }
@@ -134,7 +145,7 @@ fn pictures(pictures: &[Picture]) -> Markup {
                         @match &picture.content {
                             Ok(bytes) => {
                                 // As an image it runs no script and loads nothing, whatever is in it.
-                                img alt=(picture.name) loading="lazy"
+                                img alt=(picture.name)
                                     src=(format!("data:image/svg+xml;base64,{}", STANDARD.encode(bytes)));
                             }
                             Err(why) => p.note { "Nothing to show: " (why) "." },
@@ -159,14 +170,49 @@ fn settings(collected: &Collected) -> Markup {
     }
 }
 
+/// By what and where the results were made, for all nodes together: what a printed page can say of its numbers.
+fn provenance(collected: &Collected) -> Markup {
+    let mut makers: BTreeMap<[&str; 4], (usize, BTreeSet<String>)> = BTreeMap::new();
+    let all = collected.plan.nodes.iter().filter_map(|node| collected.plan.results[node.id].as_deref());
+    for result in all {
+        let of = |name: &str| result.provenance.get(name).map_or("unknown", String::as_str);
+        let (nodes, dates) = makers.entry(["code", "machine", "device", "threads"].map(of)).or_default();
+        *nodes += 1;
+        dates.extend(runs::started(result));
+    }
+    markup! {
+        section #provenance {
+            h2 { "Provenance" }
+            @if makers.is_empty() { p.note { "Nothing has run yet." } } @else {
+                div.scroll.sheet tabindex="0" role="region" aria-label="Provenance" {
+                    table.grid {
+                        thead { tr {
+                            @for name in ["code", "machine", "device", "threads", "nodes", "started"] { th scope="col" { (name) } }
+                        } }
+                        tbody {
+                            @for (made_with, (nodes, dates)) in &makers {
+                                tr {
+                                    @for text in made_with { td { (text) } }
+                                    td { (nodes) }
+                                    td { (dates.first().map_or("", String::as_str)) @if dates.len() > 1 { " to " (dates.last().map_or("", String::as_str)) } }
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
 fn rerun(collected: &Collected) -> Markup {
     markup! {
         section #rerun {
             h2 { "Run again" }
             p { "What is missing, and nothing else:" }
-            (command(&collected.command))
+            (command(&collected.commands.missing))
             p { "Everything anew, in a store of its own:" }
-            (command(&format!("{} --store again", collected.command_without_store)))
+            (command(&collected.commands.anew("")))
         }
     }
 }

@@ -73,7 +73,8 @@ function show(button) {
   const cell = data.cells[Number(button.dataset.cell)];
   const article = button.closest("article");
   const title = article ? article.querySelector("h3").textContent : "";
-  const body = make("div", null, list(cell.facts), make("h4", "Make it again"), command(data.texts[cell.command]));
+  const body = make("div", null, list(cell.facts), make("h4", "Make what it lacks"), command(data.texts[cell.command]));
+  body.append(make("h4", "Make it again, in a store of its own"), command(data.texts[cell.anew]));
   body.append(make("h4", cell.runs.length === 1 ? "From 1 run" : "From " + cell.runs.length + " runs"));
   for (const place of cell.runs) body.append(run(place, true));
   document.getElementById("behind-title").textContent = title;

@@ -3,9 +3,10 @@
 //!
 //! Knows nothing of how tables look.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use pru_flow_cache::ActionResult;
+use pru_flow_stages::tables::Layout;
 use serde_json::{Value, json};
 
 use crate::graph::{Graph, NodeId};
@@ -20,8 +21,7 @@ pub struct Runs<'a> {
     graph: &'a Graph,
     plan: &'a Plan,
     states: BTreeMap<NodeId, Status>,
-    /// `pru-flow run pipeline.yaml --set a=b`.
-    command: String,
+    commands: Commands,
     places: BTreeMap<NodeId, usize>,
     nodes: Vec<Value>,
     texts: Vec<String>,
@@ -29,20 +29,38 @@ pub struct Runs<'a> {
     cells: Vec<Value>,
 }
 
+/// How the pipeline is run.
+#[derive(Clone, Debug)]
+pub struct Commands {
+    /// `pru-flow run pipeline.yaml --set a=b --store there`: what is missing.
+    pub missing: String,
+    /// The same without the store.
+    pub without_store: String,
+}
+
+impl Commands {
+    /// Makes `what` anew, in a store that holds nothing yet.
+    #[must_use]
+    pub fn anew(&self, what: &str) -> String {
+        let what = if what.is_empty() { String::new() } else { format!(" {what}") };
+        format!("{}{what} --store again", self.without_store)
+    }
+}
+
 /// A number's facts for the page, in the order in which they are shown.
 pub type Facts = Vec<(&'static str, String)>;
 
 impl<'a> Runs<'a> {
-    /// None yet; `command` runs the pipeline.
+    /// None yet.
     #[must_use]
-    pub fn new(graph: &'a Graph, plan: &'a Plan, command: String) -> Self {
+    pub fn new(graph: &'a Graph, plan: &'a Plan, commands: Commands) -> Self {
         let states = plan.nodes.iter().map(|node| (node.id, node.status)).collect();
         let (places, text_places) = (BTreeMap::new(), BTreeMap::new());
         Self {
             graph,
             plan,
             states,
-            command,
+            commands,
             places,
             nodes: Vec::new(),
             texts: Vec::new(),
@@ -51,20 +69,49 @@ impl<'a> Runs<'a> {
         }
     }
 
-    /// Adds a number of the table `table`: the nodes that it is from, those that it lacks, and what is known of it.
-    /// Gives its place.
-    pub fn cell(&mut self, table: NodeId, from: &[NodeId], lacks: &[NodeId], facts: &Facts) -> usize {
+    /// Adds a number: the nodes that it is from, those that it lacks, and what is known of it. Gives its place.
+    /// `all_of_it` names all of these nodes, and perhaps others, in one word.
+    pub fn cell(&mut self, all_of_it: &str, from: &[NodeId], lacks: &[NodeId], facts: &Facts) -> usize {
         let runs: Vec<usize> = from.iter().map(|id| self.node(*id)).collect();
         let mut all: Vec<NodeId> = from.iter().chain(lacks).copied().collect();
         all.sort_unstable();
         all.dedup();
-        let names = self.selectors(&all).unwrap_or_else(|| vec![self.graph.nodes[table].name.clone()]);
+        let names = self.selectors(&all).unwrap_or_else(|| vec![all_of_it.to_owned()]);
         let names: Vec<String> = names.iter().map(|name| crate::execute::shell_quote(name)).collect();
-        let command = format!("{} {}", self.command, names.join(" "));
+        let names = names.join(" ");
+        let (command, anew) = (format!("{} {names}", self.commands.missing), self.commands.anew(&names));
         let facts: Vec<Value> = facts.iter().map(|(name, text)| json!([name, text])).collect();
-        let command = self.text(command);
-        self.cells.push(json!({"facts": facts, "runs": runs, "command": command}));
+        let (command, anew) = (self.text(command), self.text(anew));
+        self.cells.push(json!({"facts": facts, "runs": runs, "command": command, "anew": anew}));
         self.cells.len() - 1
+    }
+
+    /// By what, where and when the nodes behind a number were made, in short: for a glance. The dialog has it by node.
+    #[must_use]
+    pub fn makers(&self, from: &[NodeId]) -> Facts {
+        let trials = Layout::default().trials;
+        let seeds = from.iter().filter_map(|id| {
+            let mut axes = self.graph.nodes[*id].coordinates.iter();
+            axes.find(|(axis, _)| *axis == trials).map(|(_, value)| value.clone())
+        });
+        let results = || from.iter().filter_map(|id| self.plan.results[*id].as_deref());
+        let of = |name: &'static str| results().filter_map(move |result| result.provenance.get(name).cloned());
+        let dates: BTreeSet<String> = results().filter_map(started).collect();
+        let dates: Vec<&str> = [dates.first(), dates.last()].into_iter().flatten().map(String::as_str).collect();
+        let facts = [
+            ("seed", all(seeds)),
+            ("device", all(of("device"))),
+            ("code", all(of("code"))),
+            (
+                "date",
+                if dates.first() == dates.last() {
+                    dates.first().copied().unwrap_or_default().to_owned()
+                } else {
+                    dates.join(" to ")
+                },
+            ),
+        ];
+        facts.into_iter().filter(|(_, text)| !text.is_empty()).collect()
     }
 
     /// The data as JSON that may stand in an HTML element.
@@ -163,10 +210,25 @@ impl<'a> Runs<'a> {
     }
 }
 
+/// The different texts, in the order in which they come.
+fn all(texts: impl Iterator<Item = String>) -> String {
+    let mut seen: Vec<String> = Vec::new();
+    for text in texts {
+        if !seen.contains(&text) {
+            seen.push(text);
+        }
+    }
+    seen.join(", ")
+}
+
+/// When the node began.
+pub(super) fn started(result: &ActionResult) -> Option<String> {
+    date(result.provenance.get("started_unix_ms")?.parse().ok()?)
+}
+
 /// What a record says of how, where and when it was made.
 fn provenance(result: &ActionResult) -> Facts {
     let of = |name: &str| result.provenance.get(name).cloned();
-    let date = of("started_unix_ms").and_then(|ms| ms.parse().ok()).and_then(date);
     let stage = format!("{} (version {})", result.action.stage, result.action.version);
     let seconds = result.measurements.get("wall_seconds").map(|seconds| format!("{seconds:.2} s"));
     let tools: Vec<String> =
@@ -174,7 +236,7 @@ fn provenance(result: &ActionResult) -> Facts {
     let facts = [
         ("stage", Some(stage)),
         ("device", of("device")),
-        ("started", date),
+        ("started", started(result)),
         ("took", seconds),
         ("code", of("code")),
         ("toolchain", Some(tools.join(", ")).filter(|tools| !tools.is_empty())),

@@ -11,8 +11,8 @@ use crate::graph::NodeId;
 
 /// Nodes by the places that cells name, and which of them have no result.
 pub struct Behind<'a> {
-    /// The table's own node.
-    pub table: NodeId,
+    /// The name of the table's own node.
+    pub table: &'a str,
     /// The coordinates of every gathered artifact, its producer, and whether it is there.
     pub runs: &'a [Run],
 }
@@ -26,6 +26,9 @@ pub struct Run {
     /// Whether it did.
     pub there: bool,
 }
+
+/// A table with more columns of values than this is printed across the page.
+const COLUMNS_UPRIGHT: usize = 8;
 
 /// The parts of a document below its title.
 pub fn parts(document: &Document, behind: &Behind, runs: &mut Runs) -> Markup {
@@ -41,10 +44,12 @@ pub fn parts(document: &Document, behind: &Behind, runs: &mut Runs) -> Markup {
 }
 
 fn grid_html(grid: &Grid, behind: &Behind, runs: &mut Runs) -> Markup {
+    let wide = grid.columns.len() > COLUMNS_UPRIGHT;
     html! {
-        div.scroll tabindex="0" role="region" aria-label=(if grid.caption.is_empty() { &grid.name } else { &grid.caption }) {
+        @if !grid.caption.is_empty() { p.caption.wide[wide] { (grid.caption) } }
+        div.scroll.sheet.wide[wide] tabindex="0" role="region"
+            aria-label=(if grid.caption.is_empty() { &grid.name } else { &grid.caption }) {
             table.grid {
-                @if !grid.caption.is_empty() { caption { (grid.caption) } }
                 thead { (heads(grid)) }
                 tbody {
                     @for row in &grid.rows {
@@ -75,7 +80,7 @@ fn heads(grid: &Grid) -> Markup {
                 @for _ in &grid.labels { td {} }
                 @for (group, span) in &groups {
                     @match group {
-                        Some(group) => { th scope="colgroup" colspan=(span) { (group) } }
+                        Some(group) => { th scope="colgroup" colspan=(span) { (breakable(group)) } }
                         None => { td {} }
                     }
                 }
@@ -94,8 +99,13 @@ fn symbol(text: &str) -> Markup {
     match rest {
         Some((index, "")) => html! { i { "A" } sub { (index) } },
         Some((index, "/orig")) => html! { i { "A" } sub { (index) } " / orig." },
-        _ => html! { (text) },
+        _ => breakable(text),
     }
+}
+
+/// A name that may be broken after its underscores, where its column is narrow.
+fn breakable(name: &str) -> Markup {
+    html! { @for piece in name.split_inclusive('_') { (piece) @if piece.ends_with('_') { wbr; } } }
 }
 
 fn plain(cell: &Cell) -> Markup {
@@ -114,10 +124,10 @@ fn cell_html(cell: &Cell, behind: &Behind, runs: &mut Runs) -> Markup {
     let (Cell::Mean(figure) | Cell::Ratio(figure) | Cell::PairedDifference(figure)) = cell else {
         return html! { td.value { (plain(cell)) } };
     };
-    let facts = facts(figure);
-    let hint: Vec<String> = facts.iter().map(|(name, text)| format!("{name}: {text}")).collect();
     let from: Vec<NodeId> =
         figure.runs.iter().filter_map(|place| behind.runs.get(*place)).map(|run| run.node).collect();
+    let facts = [facts(figure), runs.makers(&from)].concat();
+    let hint: Vec<String> = facts.iter().map(|(name, text)| format!("{name}: {text}")).collect();
     let lacks: Vec<NodeId> =
         behind.runs.iter().filter(|run| !run.there && belongs(run, figure)).map(|r| r.node).collect();
     let place = runs.cell(behind.table, &from, &lacks, &facts);
@@ -276,6 +286,6 @@ mod tests {
     #[test]
     fn only_whole_names_of_metrics_are_set_as_symbols() {
         assert_eq!(symbol("A_f").into_string(), "<i>A</i><sub>f</sub>");
-        assert_eq!(symbol("A_forest<").into_string(), "A_forest&lt;");
+        assert_eq!(symbol("A_forest<").into_string(), "A_<wbr>forest&lt;");
     }
 }

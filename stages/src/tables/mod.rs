@@ -33,6 +33,8 @@ pub use claim::Claim;
 pub use comparison::Against;
 pub use layout::Layout;
 pub use metrics::Metric;
+pub use published::seconds_of_unlearning;
+pub use statistics::{Mean, mean};
 pub use without::Without;
 
 use crate::io::StageIo;

@@ -17,6 +17,8 @@ pub(super) struct Published {
     pub settings: BTreeMap<String, Setting>,
     /// Its tables, by name.
     pub tables: BTreeMap<String, Table>,
+    /// Seconds of unlearning by setting and method, read off a chart.
+    times: BTreeMap<String, BTreeMap<String, f64>>,
 }
 
 /// A data set and a network of the paper, and what a run of ours needs to be comparable with them.
@@ -93,6 +95,13 @@ pub(super) fn published() -> &'static Published {
         serde_yaml::from_str(include_str!("published.yaml")).expect("the file is part of the program; a test reads it")
     });
     &PUBLISHED
+}
+
+/// Seconds that unlearning took the paper's authors, on a machine that they do not name: read off the bars of the
+/// supplement's Figure S1, so that no more than one digit is certain.
+#[must_use]
+pub fn seconds_of_unlearning(setting: &str, method: &str) -> Option<f64> {
+    published().times.get(setting)?.get(method).copied()
 }
 
 impl Table {
@@ -245,6 +254,18 @@ mod tests {
         assert_eq!([told("table1", ALLCNN[1]), told("table1", ALLCNN[0])], [1, 0]);
         assert_eq!([told("supplement_table3", ALLCNN[1]), told("table3", ALLCNN[0])], [1, 1]);
         assert_eq!([told("table4", ALLCNN[0]), told("supplement_table5", "cifar100-allcnn")], [1, 1]);
+    }
+
+    #[test]
+    fn the_times_of_the_chart_are_of_known_settings_and_methods() {
+        let methods = ["retrain", "unroll", "boundary_shrink", "boundary_expand", "pru"];
+        assert_eq!(SETTINGS.map(|setting| seconds_of_unlearning(setting, "pru")), [24.0, 20.0, 30.0].map(Some));
+        assert!(published().times.keys().all(|setting| SETTINGS.contains(&setting.as_str())));
+        for times in published().times.values() {
+            assert_eq!(times.len(), methods.len());
+            assert!(methods.iter().all(|method| (1.0..=times["retrain"]).contains(&times[*method])), "{times:?}");
+        }
+        assert_eq!(seconds_of_unlearning("mnist-allcnn", "unroll_of"), None);
     }
 
     #[test]

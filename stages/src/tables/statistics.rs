@@ -52,7 +52,8 @@ pub(super) fn t_975(degrees_of_freedom: usize) -> f64 {
 
 /// A mean over trials.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Mean {
+pub struct Mean {
+    /// The mean.
     pub value: f64,
     /// The sample deviation; needs two trials.
     pub deviation: Option<f64>,
@@ -76,7 +77,8 @@ impl Mean {
 }
 
 /// The mean of the trials' values and its interval: t(n-1) s / sqrt(n), with s the sample deviation.
-pub(crate) fn mean(values: &[f64]) -> Option<Mean> {
+#[must_use]
+pub fn mean(values: &[f64]) -> Option<Mean> {
     if values.is_empty() {
         return None;
     }

@@ -3,11 +3,12 @@
 //! Pixels stay in their stored type and size, and become floats of the network's input size a batch at a time.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use tch::{Device, Kind, Tensor};
 
 use crate::dataset::{Dataset, Pixels};
-use crate::io::StageIo;
+use crate::io::{Reads, StageIo};
 use crate::model::network::Network;
 use crate::model::view::View;
 use crate::rng;
@@ -27,6 +28,8 @@ pub struct Images {
     view: View,
     kind: Kind,
     device: Device,
+    /// Told of every batch; none where nobody counts.
+    reads: Option<Arc<Reads>>,
 }
 
 /// Some samples, ready for [`Network::forward`].
@@ -40,12 +43,18 @@ pub struct Batch {
 }
 
 impl Images {
-    /// The data set of an input port.
+    /// The data set of an input port; its batches are counted.
     ///
     /// # Errors
     /// When it is damaged, empty, or its images or labels do not fit the network.
     pub fn load(io: &StageIo, port: &str, network: &Network) -> Result<Self, StageError> {
-        Self::new(port, &Dataset::from_input(port, io.input(port)?)?, network)
+        Ok(Self::new(port, &Dataset::from_input(port, io.input(port)?)?, network)?.counted(io.reads()))
+    }
+
+    /// The same images, whose batches, and those of all that is made from them, `reads` is told of.
+    #[must_use]
+    pub fn counted(self, reads: &Arc<Reads>) -> Self {
+        Self { reads: Some(Arc::clone(reads)), ..self }
     }
 
     /// Checks a data set and brings it to the network's device; `name` is used in errors.
@@ -80,7 +89,8 @@ impl Images {
         let pixels = pixels.and_then(|p| p.f_view(shape)).and_then(|p| p.f_to_device(device));
         let pixels = pixels.map_err(|e| StageError::input(name, e.to_string()))?;
         let labels = Tensor::from_slice(&dataset.labels).to_device(device);
-        Ok(Self { pixels, labels, labels_on_host: dataset.labels.clone(), view, kind: network.kind(), device })
+        let labels_on_host = dataset.labels.clone();
+        Ok(Self { pixels, labels, labels_on_host, view, kind: network.kind(), device, reads: None })
     }
 
     /// Number of samples.
@@ -151,6 +161,7 @@ impl Images {
             kind: self.kind,
             device: self.device,
             view: self.view,
+            reads: self.reads.clone().or_else(|| more.reads.clone()),
         }
     }
 
@@ -174,6 +185,7 @@ impl Images {
             kind,
             device,
             view,
+            reads: None,
         }
     }
 
@@ -195,6 +207,7 @@ impl Images {
             view: self.view,
             kind: self.kind,
             device: self.device,
+            reads: self.reads.clone(),
         }
     }
 
@@ -210,8 +223,7 @@ impl Images {
     /// All samples in stored order and without chance, `batch_size` at a time: for evaluation.
     #[must_use]
     pub fn in_order(&self, batch_size: usize) -> Batches<'_> {
-        let all: Vec<usize> = (0..self.len()).collect();
-        Batches { images: self, rows: self.rows(&all), changes: None, batch_size: batch_size as i64, next: 0 }
+        self.in_batches((0..self.len()).collect(), None, batch_size as i64)
     }
 
     /// The batches of one pass; `pass` names it in the random streams, for instance `epoch-3`.
@@ -225,7 +237,11 @@ impl Images {
         let size = [height as usize, width as usize];
         let draw = || Changes::draw(recipe, pass, self.len(), size, self.view, self.device);
         let changes = (!recipe.augment.is_none()).then(draw);
-        Batches { images: self, rows: self.rows(&order), changes, batch_size: i64::from(recipe.batch_size), next: 0 }
+        self.in_batches(order, changes, i64::from(recipe.batch_size))
+    }
+
+    fn in_batches<'a>(&'a self, order: Vec<usize>, changes: Option<Changes<'a>>, batch_size: i64) -> Batches<'a> {
+        Batches { images: self, rows: self.rows(&order), order, changes, batch_size, next: 0 }
     }
 
     /// The batches of one pass after another without end, each in an order of its own; nothing where there is
@@ -244,6 +260,14 @@ impl Images {
         }
     }
 
+    /// Tells who counts that these samples were read.
+    fn count(&self, rows: &[usize]) {
+        let Some(reads) = &self.reads else { return };
+        let values: i64 = self.shape().iter().product();
+        let sample_bytes = values as u64 * self.pixels.kind().elt_size_in_bytes() as u64;
+        reads.add(rows.iter().map(|&row| self.labels_on_host[row]), sample_bytes);
+    }
+
     fn rows(&self, rows: &[usize]) -> Tensor {
         let rows: Vec<i64> = rows.iter().map(|&row| row as i64).collect();
         Tensor::from_slice(&rows).to_device(self.device)
@@ -254,6 +278,8 @@ impl Images {
 pub struct Batches<'a> {
     images: &'a Images,
     rows: Tensor,
+    /// The same on the host.
+    order: Vec<usize>,
     changes: Option<Changes<'a>>,
     batch_size: i64,
     next: i64,
@@ -269,6 +295,7 @@ impl Iterator for Batches<'_> {
         }
         let (start, count) = (self.next, self.batch_size.min(all - self.next));
         self.next += count;
+        self.images.count(&self.order[start as usize..self.next as usize]);
         let rows = self.rows.narrow(0, start, count);
         let pixels = self.images.floats(&self.images.pixels.index_select(0, &rows));
         let pixels = match &self.changes {
@@ -348,6 +375,45 @@ mod tests {
                 assert_eq!(row % 10.0, label);
             }
         }
+    }
+
+    #[test]
+    fn every_batch_that_is_taken_is_counted_by_class_and_no_other() {
+        let mut events = Vec::new();
+        let folder = tempfile::tempdir().unwrap();
+        let attempt = crate::io::Attempt {
+            stage: "test".to_owned(),
+            params: serde_json::Value::Null,
+            inputs: std::collections::BTreeMap::new(),
+            sources: std::collections::BTreeMap::new(),
+            folder: folder.path().to_owned(),
+            kept: folder.path().join("kept"),
+            device: "cpu".to_owned(),
+            threads: 1,
+            log: folder.path().join("log"),
+        };
+        let mut io = StageIo::new(&attempt, Arc::default(), |event| events.push(event)).unwrap();
+        io.measure_reads(Some(3));
+        let images = Images::new("data", &dataset(20, 1, 28), &network(1, None)).unwrap();
+        assert_eq!(images.in_order(7).count(), 3);
+        let images = images.counted(io.reads());
+        let (forget, retain) = images.split("data", 3).unwrap();
+        let shuffled = recipe(Order::Shuffled, Augment::default());
+        // 2 samples of class 3 twice, 18 others once, and the first 7 of a pass that ends early: none, or some, of class 3.
+        assert_eq!(forget.batches(&shuffled, "epoch-1").count() + forget.in_order(1).count(), 3);
+        assert_eq!(retain.batches(&shuffled, "epoch-1").count(), 3);
+        let early = images.cycle(&shuffled, "epoch-2").next().unwrap();
+        let others = numbers(&early.labels).iter().filter(|label| **label != 3.0).count();
+        // Images that a method made are samples too, once they stand beside stored ones.
+        let made = Images::made(Tensor::zeros([5, 1, 28, 28], (Kind::Double, Device::Cpu)), 3).then(&forget);
+        assert_eq!(made.in_order(10).count(), 1);
+        io.measure_reads(Some(3));
+        io.measure_reads(None);
+        drop(io);
+        let measured = |name: &str, value: f64| crate::io::StageEvent::Measured { name: name.to_owned(), value };
+        let samples = measured("sample_passes", f64::from(4 + 18 + 7 + 7));
+        let bytes = measured("retain_read_bytes", ((18 + others) * 28 * 28) as f64);
+        assert_eq!(events, [samples.clone(), bytes, samples]);
     }
 
     #[test]

@@ -157,7 +157,7 @@ mod torch {
             let architecture = Architecture::new(self.model, dataset.shape[1] as u32)?;
             let state = self.start(io, &architecture)?;
             let network = Network::from_state("start", &state, self.precision, self.normalise, device)?;
-            let images = Images::new("data", &dataset, &network)?;
+            let images = Images::new("data", &dataset, &network)?.counted(io.reads());
             accept(&images)?;
             let tallies = train(&network, &images, &self.recipe, io)?;
             let mut history = "epoch,loss,accuracy\n".to_owned();

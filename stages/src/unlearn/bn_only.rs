@@ -109,16 +109,18 @@ pub fn unlearn(
 ) -> Result<(), crate::StageError> {
     use crate::model::network::Mode;
     let recipe = params.recipe();
-    for epoch in 1..=params.epochs {
-        for (pass, &updates) in params.updates.iter().enumerate() {
-            for batch in images.batches(&recipe, &format!("epoch-{epoch}/pass-{pass}")) {
-                observer.poll()?;
-                for _ in 0..updates {
-                    tch::no_grad(|| drop(network.embed(&batch.pixels, Mode::Train)));
+    crate::train::fit::timed(observer, |observer| {
+        for epoch in 1..=params.epochs {
+            for (pass, &updates) in params.updates.iter().enumerate() {
+                for batch in images.batches(&recipe, &format!("epoch-{epoch}/pass-{pass}")) {
+                    observer.poll()?;
+                    for _ in 0..updates {
+                        tch::no_grad(|| drop(network.embed(&batch.pixels, Mode::Train)));
+                    }
                 }
             }
+            observer.passed(epoch, params.epochs);
         }
-        observer.passed(epoch, params.epochs);
-    }
-    Ok(())
+        Ok(())
+    })
 }

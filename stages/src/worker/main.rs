@@ -4,6 +4,7 @@
 //! libtorch prints. When the engine is gone the worker ends at once. Knows nothing of pipelines, keys or stores.
 
 mod cuda;
+mod memory;
 
 use std::fs::File;
 use std::io;
@@ -98,11 +99,17 @@ fn run(attempt: &Attempt, cancelled: &Arc<AtomicBool>, writer: &Arc<Mutex<UnixSt
         let def = pru_flow_stages::find(&attempt.stage)
             .ok_or_else(|| StageError::failed(format!("this worker has no stage `{}`", attempt.stage)))?;
         let events = Arc::clone(writer);
+        let watched = memory::forget_peak();
         let mut io = StageIo::new(attempt, Arc::clone(cancelled), move |event| {
             // A lost engine is noticed by the listening thread.
             let _ = say(&events, &FromWorker::Event(event));
         })?;
-        (def.run)(&attempt.params, &mut io)
+        (def.run)(&attempt.params, &mut io)?;
+        io.measure_reads((def.forget_class)(&attempt.params));
+        if let Some(bytes) = memory::peak_bytes().filter(|_| watched) {
+            io.measure("peak_memory_bytes", bytes as f64);
+        }
+        Ok(())
     }));
     match result {
         Ok(Ok(())) => None,
