@@ -109,6 +109,7 @@ fn defaults_are_the_settings_of_the_paper_for_mnist() {
     let relearn = json!({
         "forget_class": 0, "fraction": 0.8, "epochs": 10, "batch_size": 64, "momentum_reset": true,
         "evaluate_every": 1, "optimizer": {"lr": 0.001, "momentum": 0.9, "weight_decay": 1e-4, "nesterov": false},
+        "forget_samples": 0, "updates": "all",
     });
     assert_eq!(defaults("relearn", json!({"forget_class": 0})), with(relearn));
 }
