@@ -100,14 +100,16 @@ fn workers_measure_and_the_page_shows_what_ran_alone_and_counts_the_rest() {
     let records = records(&project);
     let measured = |node: &str, what: &str| records[node].measurements.get(what).copied();
     let of = |node: &str, what: &str| measured(node, what).unwrap_or_else(|| panic!("{node} has no {what}"));
-    let all = of("original", "sample_passes");
+    // Counts are whole numbers.
+    let count = |node: &str, what: &str| of(node, what) as u64;
+    let all = count("original", "sample_passes");
     assert_eq!(measured("original", "retain_read_bytes"), None, "nothing is forgotten there");
     // Two passes each: over the other classes, and over the class.
-    let (forget, retain) = (of("pru[seed=1]", "sample_passes") / 2.0, of("retrain", "sample_passes") / 2.0);
-    assert_eq!((forget + retain, all), (112.0, 112.0));
-    assert_eq!(of("retrain", "retain_read_bytes"), 2.0 * retain * 28.0 * 28.0);
-    assert_eq!(of("pru[seed=1]", "retain_read_bytes"), 0.0);
-    assert_eq!(of("bn_only", "sample_passes"), 4.0 * forget, "several updates by one batch are one pass");
+    let (forget, retain) = (count("pru[seed=1]", "sample_passes") / 2, count("retrain", "sample_passes") / 2);
+    assert_eq!((forget + retain, all), (112, 112));
+    assert_eq!(count("retrain", "retain_read_bytes"), 2 * retain * 28 * 28);
+    assert_eq!(count("pru[seed=1]", "retain_read_bytes"), 0);
+    assert_eq!(count("bn_only", "sample_passes"), 4 * forget, "several updates by one batch are one pass");
     for node in ["pru[seed=2]", "bn_only", "retrain", "random_label"] {
         let (train, wall) = (of(node, "train_seconds"), of(node, "wall_seconds"));
         assert!(0.0 < train && train < wall, "{node}: {train} of {wall}");
@@ -124,7 +126,7 @@ fn workers_measure_and_the_page_shows_what_ran_alone_and_counts_the_rest() {
     assert_eq!(runs, ["pru[seed=1]", "pru[seed=2]"]);
     assert_eq!(command, "pru-flow run pipeline.yaml pru");
     let pair = ["pru[seed=1]", "pru[seed=2]"].map(|node| of(node, "train_seconds"));
-    let mean = (pair[0] + pair[1]) / 2.0;
+    let mean = f64::midpoint(pair[0], pair[1]);
     assert!(facts["training"].starts_with(&format!("{mean:.4} s ± ")), "{facts:?}");
     let rte = format!("{:.4}: ", of("retrain", "train_seconds") / mean);
     assert!(facts["RTE"].starts_with(&rte), "{facts:?}, {rte}");
