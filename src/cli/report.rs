@@ -12,12 +12,15 @@ pub(super) const EXAMPLES: &str = "\
 Examples:
   pru-flow report pipelines/mnist.yaml --set data.root=DIR       report.html
   pru-flow report pipelines/paper.yaml --out paper.html          while it runs, or after
+  pru-flow report pipelines/paper.yaml table1 table2             two tables and what they need
   pru-flow report quickstart --out - | less";
 
 #[derive(Args)]
 pub(super) struct ReportArgs {
     #[command(flatten)]
     pipeline: PipelineArgs,
+    /// Nodes to show, with all they need [default: all]: `table1`, `relearn[method=pru]`.
+    nodes: Vec<String>,
     /// The page to write; `-` for stdout.
     #[arg(long, value_name = "FILE", default_value = "report.html")]
     out: PathBuf,
@@ -25,10 +28,11 @@ pub(super) struct ReportArgs {
 
 pub(super) fn report(args: &ReportArgs) -> Result<u8, Exit> {
     let project = args.pipeline.load()?;
+    let targets = project.graph.select(&args.nodes).map_err(Exit::usage)?;
     let (store, stat) = project.look_into_store()?;
     let PipelineArgs { pipeline, set, store: place } = &args.pipeline;
-    let named = Named { pipeline, set, store: place.as_deref() };
-    let page = page::html(&collect(&project, &named, store, &stat)?);
+    let named = Named { pipeline, nodes: &args.nodes, set, store: place.as_deref() };
+    let page = page::html(&collect(&project, &targets, &named, store, &stat)?);
     if args.out.as_os_str() == "-" {
         print(page.as_bytes());
         return Ok(DONE);

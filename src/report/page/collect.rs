@@ -103,42 +103,48 @@ impl TableNode {
 pub struct Named<'a> {
     /// The pipeline's file.
     pub pipeline: &'a Path,
+    /// The nodes, where some were named.
+    pub nodes: &'a [String],
     /// The `--set` arguments.
     pub set: &'a [String],
     /// The store, where one was named.
     pub store: Option<&'a Path>,
 }
 
-/// Looks at the store.
+/// Looks at the store for `targets` and all that they need; for everything where there is none.
 ///
 /// # Errors
 /// When it cannot be read.
 pub fn collect<'a>(
     project: &'a Project,
+    targets: &[NodeId],
     named: &Named,
     store: Option<LocalStore>,
     stat: &StatCache,
 ) -> Result<Collected<'a>, StoreError> {
     let graph = &project.graph;
     let store = store.map(Arc::new);
-    let wanted = graph.closure(&[]);
+    let wanted = graph.closure(targets);
     let plan = plan(graph, &wanted, store.as_deref(), stat)?;
     let look = Look { graph, plan: &plan, store: store.as_ref() };
     let ids = || (0..graph.nodes.len()).filter(|id| wanted[*id]);
     let tables = ids().filter_map(|id| look.table(id)).enumerate().map(|(place, table)| TableNode { place, ..table });
     let (tables, pictures) = (tables.collect(), ids().flat_map(|id| look.pictures(id)).collect());
-    let mut command = format!("pru-flow run {}", shell_quote(&named.pipeline.display().to_string()));
-    for set in named.set {
-        command.push_str(&format!(" --set {}", shell_quote(set)));
-    }
-    let without_store = command.clone();
-    if let Some(store) = named.store {
-        command.push_str(&format!(" --store {}", shell_quote(&store.display().to_string())));
-    }
-    let commands = Commands { missing: command, without_store };
+    let commands = commands(named);
     let (stages, costs) = (stages(graph, &plan), costs(graph, &plan));
     let (name, params) = (project.name.clone(), project.params.clone());
     Ok(Collected { name, graph, plan, stages, tables, pictures, costs, params, commands })
+}
+
+fn commands(named: &Named) -> Commands {
+    let run = format!("pru-flow run {}", shell_quote(&named.pipeline.display().to_string()));
+    let nodes: String = named.nodes.iter().map(|node| format!(" {}", shell_quote(node))).collect();
+    let sets: String = named.set.iter().map(|set| format!(" --set {}", shell_quote(set))).collect();
+    let store = named.store.map(|store| format!(" --store {}", shell_quote(&store.display().to_string())));
+    Commands {
+        missing: format!("{run}{nodes}{sets}{}", store.unwrap_or_default()),
+        without_store: format!("{run}{sets}"),
+    }
 }
 
 /// The stages of a plan, in an order in which each comes after those that it reads.
