@@ -89,6 +89,7 @@ fn row(section: &str, data: &Value, method: &str) -> (BTreeMap<String, String>, 
 }
 
 #[test]
+#[expect(clippy::float_cmp, reason = "what is counted is whole")]
 fn workers_measure_and_the_page_shows_what_ran_alone_and_counts_the_rest() {
     let project = Project::with_pipeline(PIPELINE);
     let before = report(&project);
@@ -124,7 +125,7 @@ fn workers_measure_and_the_page_shows_what_ran_alone_and_counts_the_rest() {
     assert_eq!(runs, ["pru[seed=1]", "pru[seed=2]"]);
     assert_eq!(command, "pru-flow run pipeline.yaml pru");
     let pair = ["pru[seed=1]", "pru[seed=2]"].map(|node| of(node, "train_seconds"));
-    let mean = (pair[0] + pair[1]) / 2.0;
+    let mean = f64::midpoint(pair[0], pair[1]);
     assert!(facts["training"].starts_with(&format!("{mean:.4} s ± ")), "{facts:?}");
     let rte = format!("{:.4}: ", of("retrain", "train_seconds") / mean);
     assert!(facts["RTE"].starts_with(&rte), "{facts:?}, {rte}");

@@ -92,9 +92,7 @@ struct Group<'a> {
 pub fn costs(graph: &Graph, plan: &Plan) -> Option<Costs> {
     let groups = groups(graph, plan);
     let all = || groups.iter().flat_map(|group| &group.nodes);
-    if all().next().is_none() {
-        return None;
-    }
+    all().next()?;
     let alone = |id: &NodeId| plan.results[*id].as_deref().filter(|result| ran_alone(result));
     let missing = all().filter(|id| plan.results[**id].is_none()).count();
     let measured = all().filter(|id| alone(id).is_some()).count();
