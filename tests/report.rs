@@ -289,6 +289,7 @@ fn a_browser_opens_the_page_and_shows_what_is_behind_a_number() {
     assert!(!closed.contains("<dialog id=\"behind\" aria-labelledby=\"behind-title\" open"), "{closed}");
     let open = in_browser(&program, &project, "cell-0");
     let dialog = &open[open.find("<dialog").expect("the page has a dialog")..];
+    let dialog = &dialog[..dialog.find("</dialog>").expect("it ends")];
     for part in
         ["open=\"\"", "Make it again", "pru-flow run pipeline.yaml", "--store again", "From 2 runs", "evaluate["]
     {
