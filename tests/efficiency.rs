@@ -89,7 +89,6 @@ fn row(section: &str, data: &Value, method: &str) -> (BTreeMap<String, String>, 
 }
 
 #[test]
-#[expect(clippy::float_cmp, reason = "what is counted is whole")]
 fn workers_measure_and_the_page_shows_what_ran_alone_and_counts_the_rest() {
     let project = Project::with_pipeline(PIPELINE);
     let before = report(&project);

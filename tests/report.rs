@@ -155,6 +155,17 @@ fn a_half_done_pipeline_shows_what_there_is_says_what_is_missing_and_keeps_nothi
 }
 
 #[test]
+fn a_page_of_named_nodes_has_these_and_what_they_need_and_its_command_names_them() {
+    let project = Project::with_pipeline(PIPELINE);
+    let (all, one) = (page(&project, &[]), page(&project, &["accuracy"]));
+    assert!(all.contains("drawing:plot") && !one.contains("drawing:plot"));
+    assert!(one.contains(">evaluate<") && one.contains("pru-flow run pipeline.yaml accuracy"));
+    let unknown = project.pru_flow(&["report", "pipeline.yaml", "acuracy"]);
+    unknown.expect_code(2);
+    assert!(unknown.stderr.contains("did you mean `accuracy`"), "{}", unknown.stderr);
+}
+
+#[test]
 fn a_pipeline_that_never_ran_has_a_page_and_no_store_is_made() {
     let project = Project::with_pipeline(PIPELINE);
     let output = project.pru_flow(&["report", "pipeline.yaml"]);

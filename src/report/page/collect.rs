@@ -137,14 +137,12 @@ pub fn collect<'a>(
 }
 
 fn commands(named: &Named) -> Commands {
-    let run = format!("pru-flow run {}", shell_quote(&named.pipeline.display().to_string()));
-    let nodes: String = named.nodes.iter().map(|node| format!(" {}", shell_quote(node))).collect();
-    let sets: String = named.set.iter().map(|set| format!(" --set {}", shell_quote(set))).collect();
-    let store = named.store.map(|store| format!(" --store {}", shell_quote(&store.display().to_string())));
-    Commands {
-        missing: format!("{run}{nodes}{sets}{}", store.unwrap_or_default()),
-        without_store: format!("{run}{sets}"),
-    }
+    let quoted = |before: &str, text: &str| format!("{before}{}", shell_quote(text));
+    let run = quoted("pru-flow run ", &named.pipeline.display().to_string());
+    let all = |before: &str, texts: &[String]| texts.iter().map(|text| quoted(before, text)).collect::<String>();
+    let (nodes, sets) = (all(" ", named.nodes), all(" --set ", named.set));
+    let store = named.store.map(|store| quoted(" --store ", &store.display().to_string())).unwrap_or_default();
+    Commands { missing: format!("{run}{nodes}{sets}{store}"), without_store: format!("{run}{sets}") }
 }
 
 /// The stages of a plan, in an order in which each comes after those that it reads.
