@@ -88,7 +88,7 @@ fn a_complete_pipeline_shows_its_table_and_behind_each_number_the_runs_and_their
     assert!(facts["code"].as_str().is_some_and(|code| code.starts_with("pru-flow ") && !code.contains(',')), "{facts}");
     let today = facts["date"]
         .as_str()
-        .is_some_and(|date| date.starts_with("20") && date.contains(":") && date.ends_with("UTC"));
+        .is_some_and(|date| date.starts_with("20") && date.contains(':') && date.ends_with("UTC"));
     assert!(today, "{facts}");
     // The same is seen without a click.
     assert!(page.contains("\nseed: 1, 2\ndevice: cpu\ncode: pru-flow "), "{page}");
