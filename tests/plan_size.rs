@@ -65,8 +65,8 @@ stages:
             "  {name}_of_retrain: {{uses: {uses}, with: {{forget_class: \"${{matrix.class}}\"{seed}}}, inputs: {{{inputs}}}, matrix: {{setting: \"${{params.settings}}\", class: \"${{params.classes}}\", seed: \"${{params.seeds}}\", method: [retrain]}}}}"
         );
     }
-    text.push_str("  table: {uses: tables/accuracy, with: {average: [class]}, inputs: {results: [accuracy.metrics, accuracy_of_retrain.metrics]}, matrix: {setting: \"${params.settings}\"}}\n");
-    text.push_str("  curves: {uses: tables/relearn, with: {average: [class]}, inputs: {curves: [relearn.curve, relearn_of_retrain.curve]}, matrix: {setting: \"${params.settings}\"}}\n");
+    text.push_str("  table: {uses: tables/accuracy, with: {layout: {average: [class], rows: [on]}}, inputs: {results: [accuracy.metrics, accuracy_of_retrain.metrics]}, matrix: {setting: \"${params.settings}\"}}\n");
+    text.push_str("  curves: {uses: tables/relearn, with: {layout: {average: [class], rows: [on]}}, inputs: {curves: [relearn.curve, relearn_of_retrain.curve]}, matrix: {setting: \"${params.settings}\"}}\n");
     text
 }
 
