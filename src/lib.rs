@@ -23,6 +23,7 @@
 //! - [`params`]: params of a built-in stage against the types that it declares. [`resources`]: what a stage draws on.
 //! - [`recipe`]: what one cell does. [`expand`]: pipeline to [`graph`]: one node a cell, inputs and results resolved,
 //!   params checked by the stage's own types. [`order`]: who goes first, or which stages form a circle.
+//! - [`diverged`]: results without outputs.
 //! - [`values`]: results of finished nodes in the params of others, which are described only then.
 //! - [`command_files`], [`sources`] and [`keying`]: the description that decides reuse. Names, paths and placement stay out of it.
 //! - [`plan`]: what a run would do. [`history`]: the nearest earlier result, for `explain`. [`estimate`]: how long
@@ -34,6 +35,7 @@
 
 pub mod cli;
 pub mod command_files;
+pub mod diverged;
 pub mod estimate;
 pub mod execute;
 pub mod expand;

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use pru_flow_cache::{ActionResult, Digest, LocalStore};
 
+use crate::diverged;
 use crate::graph::{Graph, GraphNode, NodeId};
 
 /// Files beyond this are left in the store (`pru-flow get` fetches them).
@@ -26,12 +27,15 @@ pub fn last_nodes(graph: &Graph, wanted: &[bool]) -> Vec<NodeId> {
     ids.filter(|id| !consumers[*id].iter().any(|consumer| wanted[*consumer])).collect()
 }
 
-/// Copies the single-file outputs of a node.
+/// Copies the single-file outputs of a node, if it has any: training may have diverged.
 ///
 /// # Errors
 /// When a file cannot be read from the store or written.
 pub fn copy(store: &LocalStore, folder: &Path, node: &GraphNode, result: &ActionResult) -> Result<Vec<Copied>, String> {
     let mut copied = Vec::new();
+    if diverged::reason(result).is_some() {
+        return Ok(copied);
+    }
     for output in &node.outputs {
         let Some(stored) = result.outputs.get(&output.name).filter(|stored| !stored.folder) else { continue };
         let [file] = stored.files.as_slice() else { continue };

@@ -12,6 +12,7 @@ use pru_flow_cache::{ActionKey, ActionResult, LocalStore, StatCache, Store};
 use pru_flow_stages::StageDef;
 use pru_flow_stages::io::Progress;
 
+use crate::diverged;
 use crate::execute::{Executor, Message, Outcome, Task};
 use crate::graph::{Described, Device, Graph, GraphNode, NodeId, Work};
 use crate::plan::{Resolved, Unresolved, resolve};
@@ -49,6 +50,14 @@ pub enum Ended {
     Executed,
     /// Its result was in the store.
     Cached,
+    /// Its training diverged, or that of a node that it reads: it has marks in the place of outputs, for this reason, from
+    /// this run or an earlier one.
+    Diverged {
+        /// Which node diverged, unless it is this one, and how.
+        reason: String,
+        /// Whether the result was in the store.
+        cached: bool,
+    },
     /// It failed: reason, end of its log.
     Failed(String, String),
     /// It failed before it ran: values that it takes from other nodes do not fit.
@@ -60,12 +69,22 @@ pub enum Ended {
 }
 
 impl Ended {
+    /// The end of a node that has this result.
+    fn with(result: &ActionResult, cached: bool) -> Self {
+        match diverged::reason(result) {
+            Some(reason) => Self::Diverged { reason: reason.to_owned(), cached },
+            None if cached => Self::Cached,
+            None => Self::Executed,
+        }
+    }
+
     /// The word in events.
     #[must_use]
     pub fn word(&self) -> &'static str {
         match self {
             Self::Executed => "executed",
             Self::Cached => "cached",
+            Self::Diverged { .. } => "diverged",
             Self::Failed(..) | Self::Refused(_) => "failed",
             Self::Skipped(_) => "skipped",
             Self::Cancelled => "cancelled",
@@ -80,6 +99,8 @@ pub struct Totals {
     pub executed: usize,
     /// Nodes whose result was in the store.
     pub cached: usize,
+    /// Nodes among these without outputs, as a training diverged.
+    pub diverged: usize,
     /// Nodes that failed.
     pub failed: usize,
     /// Nodes that were skipped or cancelled.
@@ -90,9 +111,10 @@ impl Totals {
     fn of(ended: &[Option<Ended>]) -> Self {
         let mut totals = Self::default();
         for ended in ended.iter().flatten() {
+            totals.diverged += usize::from(matches!(ended, Ended::Diverged { .. }));
             match ended {
-                Ended::Executed => totals.executed += 1,
-                Ended::Cached => totals.cached += 1,
+                Ended::Executed | Ended::Diverged { cached: false, .. } => totals.executed += 1,
+                Ended::Cached | Ended::Diverged { cached: true, .. } => totals.cached += 1,
                 Ended::Failed(..) | Ended::Refused(_) => totals.failed += 1,
                 Ended::Skipped(_) | Ended::Cancelled => totals.skipped += 1,
             }
@@ -413,8 +435,8 @@ impl Coordinator<'_> {
                 Event::Miss(id)
             }
             Ok(Some(result)) => {
+                self.end(id, &Ended::with(&result, true), Duration::ZERO);
                 self.results[id] = Some(Arc::new(result));
-                self.end(id, &Ended::Cached, Duration::ZERO);
                 Event::Hit(id)
             }
             Ok(None) => Event::Miss(id),
@@ -510,8 +532,8 @@ impl Coordinator<'_> {
                     let text = "is not deterministic: an earlier result differs and stays; both are kept";
                     self.observer.note(&format!("{name} {text} (outputs: {outputs})"));
                 }
+                self.end(id, &Ended::with(&done.result, false), wall);
                 self.results[id] = Some(done.result);
-                self.end(id, &Ended::Executed, wall);
                 Event::Executed(id)
             }
             Outcome::Failed(reason, log) => {

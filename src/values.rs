@@ -9,6 +9,7 @@ use std::sync::Arc;
 use pru_flow_cache::{ActionResult, LocalStore, Output as StoredOutput, OutputFile, Store, Verdict};
 use serde_json::Value as Json;
 
+use crate::diverged;
 use crate::graph::{Described, Graph, NeededResult, NodeId, Work};
 use crate::problem::{Problem, Problems, suggest};
 use crate::yaml::{Node, Value};
@@ -114,6 +115,10 @@ fn read_value(
     let wrong = |message: String, help: String| Unread::Problem(at.problem(message).help(help));
     let look = format!("look at it: `pru-flow get PIPELINE '{}:{output}' --to -`", graph.nodes[*producer].name);
     let stored = result.outputs.get(output).ok_or_else(|| wrong(format!("{what} is not there"), look.clone()))?;
+    if let Some(reason) = diverged::reason(result) {
+        let help = "choose settings with which it does not, or leave out what reads it".to_owned();
+        return Err(wrong(format!("{what} is not there, as its training diverged ({reason})"), help));
+    }
     let bytes = read_output(store, result, stored).map_err(|unreadable| match unreadable {
         Unreadable::Damaged => Unread::Damaged,
         Unreadable::Other(reason) => wrong(format!("{what} cannot be read: {reason}"), look.clone()),

@@ -6,6 +6,7 @@ use clap::Args;
 use pru_flow_cache::ActionResult;
 
 use super::{DONE, Exit, PipelineArgs, STAGE_FAILED, print, shown};
+use crate::diverged;
 use crate::plan::plan as plan_nodes;
 use crate::problem::suggest;
 use crate::values::read_output;
@@ -38,6 +39,9 @@ pub(super) fn get(args: &GetArgs) -> Result<u8, Exit> {
         let message = format!("{} has no result yet; `pru-flow run` it first", node.name);
         return Err(Exit::Message(message, STAGE_FAILED));
     };
+    if let Some(reason) = diverged::reason(result) {
+        return Err(Exit::Message(format!("{} has no outputs: {reason}", node.name), STAGE_FAILED));
+    }
     let name = output_name(result, output.as_deref(), &node.name)?;
     let stored = &result.outputs[&name];
     let failed = |message: String| Exit::Message(message, STAGE_FAILED);

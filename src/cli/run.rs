@@ -7,6 +7,7 @@ use std::sync::Arc;
 use clap::Args;
 
 use super::{DONE, Exit, PipelineArgs, STAGE_FAILED, print, shown};
+use crate::diverged;
 use crate::graph::Device;
 use crate::project::{Project, Unloadable};
 use crate::report::Both;
@@ -83,9 +84,15 @@ pub(super) fn run(args: &RunArgs, verbose: bool) -> Result<u8, Exit> {
     }
     Ok(match end.signal {
         Some(signal) => 128 + signal as u8,
-        None if end.totals.failed > 0 => STAGE_FAILED,
+        None if end.totals.failed > 0 || has_diverged(&project, &wanted, &end) => STAGE_FAILED,
         None => DONE,
     })
+}
+
+/// Whether anything that the run is for is not there, as a training diverged; tables and figures go without such nodes.
+fn has_diverged(project: &Project, wanted: &[bool], end: &RunEnd) -> bool {
+    let last = results::last_nodes(&project.graph, wanted);
+    last.into_iter().filter_map(|id| end.results[id].as_deref()).any(|result| diverged::reason(result).is_some())
 }
 
 fn events_file(runs: &Path, run_id: &str) -> Result<File, Exit> {

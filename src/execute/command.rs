@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use pru_flow_stages::protocol::{Failure, FailureKind};
 
-use super::Running;
+use super::running::Running;
 use super::watcher::{Watcher, kill_group};
 use super::worker::describe;
 use crate::graph::CommandLine;

@@ -4,16 +4,16 @@
 //! Knows nothing of the graph or of who waits for whom.
 
 pub mod command;
+mod diverged;
 pub mod logs;
 pub mod preview;
+pub mod running;
 pub mod watcher;
 pub mod worker;
 
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::net::Shutdown;
-use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -25,9 +25,8 @@ use std::time::{Duration, Instant};
 
 use pru_flow_cache::{Action, ActionInput, ActionKey, ActionResult, Finished, LocalStore, Put, StatCache, Verdict};
 use pru_flow_stages::io::{Attempt, Input, InputFile, Progress, StageEvent, StageIo};
-use pru_flow_stages::protocol::{Failure, FailureKind, Hello, ToWorker, send};
+use pru_flow_stages::protocol::{Failure, FailureKind, Hello};
 use pru_flow_stages::{StageDef, StageError};
-use rustix::process::Signal;
 
 pub use command::shell_quote;
 pub use logs::{log_path, log_tail};
@@ -35,7 +34,8 @@ pub use logs::{log_path, log_tail};
 use crate::graph::{Device, NodeId, Output, Work};
 use crate::keying::{Given, GivenInputs};
 use crate::sources::Found;
-use watcher::{Watcher, kill_group};
+use running::Running;
+use watcher::Watcher;
 use worker::WorkerPool;
 
 /// Lines of a log that a failure shows.
@@ -67,6 +67,13 @@ pub struct Task {
     pub exclusive: bool,
     /// Whether the new record takes the place of one whose outputs are damaged.
     pub replace: bool,
+}
+
+impl Task {
+    /// Whether a port takes the artifacts of many nodes: the key holds their coordinates, and those of no other port.
+    fn gathers(&self, port: &str) -> bool {
+        matches!(self.action.inputs.get(port), Some(ActionInput::Gather(_)))
+    }
 }
 
 /// What the coordinator hears.
@@ -116,85 +123,6 @@ struct Shared {
     watcher: OnceLock<Result<Arc<Watcher>, String>>,
     workers: OnceLock<Result<WorkerPool, String>>,
     machine: String,
-}
-
-/// How a running node can be reached from outside its thread.
-#[derive(Default)]
-pub struct Running {
-    process: Mutex<Option<Process>>,
-    stopped: AtomicBool,
-}
-
-enum Process {
-    /// A worker that runs nothing yet.
-    Starting {
-        group: u32,
-        socket: UnixStream,
-    },
-    Worker {
-        group: u32,
-        socket: UnixStream,
-    },
-    Command {
-        group: u32,
-    },
-}
-
-impl Running {
-    fn set(&self, process: Option<Process>) {
-        *self.process.lock().unwrap_or_else(PoisonError::into_inner) = process;
-        // A stop that came before the process was known.
-        if self.was_stopped() {
-            self.ask_stop();
-        }
-    }
-
-    fn set_starting(&self, group: u32, socket: UnixStream) {
-        self.set(Some(Process::Starting { group, socket }));
-    }
-
-    fn set_worker(&self, group: u32, socket: UnixStream) {
-        self.set(Some(Process::Worker { group, socket }));
-    }
-
-    fn set_command(&self, group: u32) {
-        self.set(Some(Process::Command { group }));
-    }
-
-    fn clear(&self) {
-        *self.process.lock().unwrap_or_else(PoisonError::into_inner) = None;
-    }
-
-    fn was_stopped(&self) -> bool {
-        self.stopped.load(Ordering::Relaxed)
-    }
-
-    fn ask_stop(&self) {
-        self.stopped.store(true, Ordering::Relaxed);
-        match &mut *self.process.lock().unwrap_or_else(PoisonError::into_inner) {
-            // A worker that does not listen is killed when its time is up.
-            Some(Process::Worker { socket, .. }) => drop(send(socket, &ToWorker::Cancel)),
-            // There is nothing to finish, and a message must not come between the parts of another.
-            Some(Process::Starting { group, socket }) => kill_worker(*group, socket),
-            Some(Process::Command { group }) => kill_group(*group, Signal::TERM),
-            None => {}
-        }
-    }
-
-    fn kill(&self) {
-        match &*self.process.lock().unwrap_or_else(PoisonError::into_inner) {
-            Some(Process::Starting { group, socket } | Process::Worker { group, socket }) => {
-                kill_worker(*group, socket);
-            }
-            Some(Process::Command { group }) => kill_group(*group, Signal::KILL),
-            None => {}
-        }
-    }
-}
-
-fn kill_worker(group: u32, socket: &UnixStream) {
-    kill_group(group, Signal::KILL);
-    let _ = socket.shutdown(Shutdown::Both);
 }
 
 impl Executor {
@@ -335,8 +263,27 @@ impl Shared {
             std::fs::create_dir_all(parent).map_err(|e| cannot("the folder of logs", &e))?;
         }
         File::create(log).map_err(|e| cannot(&format!("the log {}", log.display()), &e))?;
-        let mut measurements = BTreeMap::new();
-        let mut device = "cpu".to_owned();
+        let mut attempted =
+            Attempted { folder, measurements: BTreeMap::new(), device: "cpu".to_owned(), diverged: None };
+        let computed = match diverged::input_of(task) {
+            Some(reason) => Err(Failure { kind: FailureKind::Diverged, message: reason }),
+            None => self.compute(task, running, log, &mut attempted),
+        };
+        match computed {
+            Ok(()) => {}
+            Err(Failure { kind: FailureKind::Diverged, message }) => {
+                logs::append(log, &format!("diverged: {message}"));
+                diverged::mark_outputs(task, &attempted.folder.path).map_err(|e| cannot("writing the outputs", &e))?;
+                attempted.diverged = Some(message);
+            }
+            Err(failure) => return Err(failure),
+        }
+        Ok(attempted)
+    }
+
+    /// Runs what the node does.
+    fn compute(&self, task: &Task, running: &Running, log: &Path, attempted: &mut Attempted) -> Result<(), Failure> {
+        let Attempted { folder, measurements, device, .. } = attempted;
         let mut on = |event: StageEvent| match event {
             StageEvent::Progress(progress) => {
                 logs::append(log, &progress.to_string());
@@ -348,23 +295,22 @@ impl Shared {
             Work::Builtin { def, .. } if def.needs_worker() => {
                 let workers = self.workers().map_err(failed)?;
                 let worker = workers.take(running).map_err(failed)?;
-                device = worker.device(task.device);
-                let attempt = describe(&self.store, task, &folder.path, &device, log)?;
-                workers.run(worker, &attempt, running, &mut on)?;
+                *device = worker.device(task.device);
+                let attempt = describe(&self.store, task, &folder.path, device, log)?;
+                workers.run(worker, &attempt, running, &mut on)
             }
             Work::Builtin { def, .. } => {
-                let attempt = describe(&self.store, task, &folder.path, &device, log)?;
-                run_here(def, &attempt, &self.cancelled, &mut on)?;
+                let attempt = describe(&self.store, task, &folder.path, device, log)?;
+                run_here(def, &attempt, &self.cancelled, &mut on)
             }
-            Work::Waiting(_) => return Err(failed("started before its params were known, which is a bug".to_owned())),
+            Work::Waiting(_) => Err(failed("started before its params were known, which is a bug".to_owned())),
             Work::Command { command } => {
                 let places = self.places(task, &folder.path, log)?;
                 let watcher = self.watcher().map_err(failed)?;
                 command::run(command, &places, watcher, running)?;
-                command::check_outputs(&places.outputs).map_err(failed)?;
+                command::check_outputs(&places.outputs).map_err(failed)
             }
         }
-        Ok(Attempted { folder, measurements, device })
     }
 
     /// Copies of a command's inputs, and the paths of its outputs, inside the attempt's folder.
@@ -382,7 +328,7 @@ impl Shared {
         }
         let mut outputs = BTreeMap::new();
         for output in &task.outputs {
-            let path = command_output_path(folder, output);
+            let path = output_path(task, folder, output);
             std::fs::create_dir_all(path.parent().unwrap_or(folder)).map_err(|e| cannot(&e))?;
             outputs.insert(output.name.clone(), path);
         }
@@ -420,13 +366,10 @@ impl Shared {
         started: jiff::Timestamp,
         wall: Duration,
     ) -> Result<Done, Failure> {
-        let Attempted { folder, mut measurements, device } = attempted;
+        let Attempted { folder, mut measurements, device, diverged } = attempted;
         let mut outputs = BTreeMap::new();
         for output in &task.outputs {
-            let path = match &task.work {
-                Work::Builtin { .. } | Work::Waiting(_) => folder.path.join("out").join(&output.name),
-                Work::Command { .. } => command_output_path(&folder.path, output),
-            };
+            let path = output_path(task, &folder.path, output);
             let is_folder = path.is_dir();
             if path.symlink_metadata().is_err() || output.folder.is_some_and(|folder| folder != is_folder) {
                 return Err(failed(format!("the declared output `{}` was not written", output.name)));
@@ -435,7 +378,7 @@ impl Shared {
         }
         measurements.insert("wall_seconds".to_owned(), wall.as_secs_f64());
         let code = format!("pru-flow {} {}", env!("CARGO_PKG_VERSION"), pru_flow_stages::protocol::BUILD_ID);
-        let provenance = BTreeMap::from([
+        let mut provenance = BTreeMap::from([
             ("machine".to_owned(), self.machine.clone()),
             ("device".to_owned(), device),
             ("threads".to_owned(), task.threads.to_string()),
@@ -444,6 +387,7 @@ impl Shared {
             ("code".to_owned(), code),
             ("started_unix_ms".to_owned(), started.as_millisecond().to_string()),
         ]);
+        provenance.extend(diverged.map(crate::diverged::entry));
         let finished = Finished { action: task.action.clone(), node: task.name.clone(), measurements, provenance };
         let put = if task.replace { Put::Replace } else { Put::IfAbsent };
         let published = self.store.publish(&outputs, finished, put).map_err(|e| failed(e.to_string()))?;
@@ -457,6 +401,8 @@ struct Attempted {
     measurements: BTreeMap<String, f64>,
     /// `cpu` or `cuda:<i>`.
     device: String,
+    /// Why its outputs are marks.
+    diverged: Option<String>,
 }
 
 /// Removed with all that is in it when the attempt is over.
@@ -481,8 +427,7 @@ pub fn describe(store: &LocalStore, task: &Task, folder: &Path, device: &str, lo
     };
     let mut inputs = BTreeMap::new();
     for (port, artifacts) in &task.inputs {
-        // Coordinates are in the key of a port that gathers, and of no other.
-        let gather = matches!(task.action.inputs.get(port), Some(ActionInput::Gather(_)));
+        let gather = task.gathers(port);
         let given = artifacts.iter().map(|given| input(store, given, gather)).collect::<Result<Vec<_>, _>>()?;
         inputs.insert(port.clone(), given);
     }
@@ -529,10 +474,7 @@ fn run_here(
     }));
     match result {
         Ok(Ok(())) => Ok(()),
-        Ok(Err(StageError::Cancelled)) => {
-            Err(Failure { kind: FailureKind::Cancelled, message: StageError::Cancelled.to_string() })
-        }
-        Ok(Err(error)) => Err(failed(error.to_string())),
+        Ok(Err(error)) => Err(Failure::from(error)),
         Err(panic) => Err(failed(format!("the stage panicked, which is a bug: {}", panic_text(&*panic)))),
     }
 }
@@ -552,8 +494,10 @@ fn this_program() -> Command {
     command
 }
 
-fn command_output_path(folder: &Path, output: &Output) -> PathBuf {
-    folder.join("out").join(&output.name).join(&output.file_name)
+/// Where in the attempt's folder an output is written: a command's has the name that it knows.
+fn output_path(task: &Task, folder: &Path, output: &Output) -> PathBuf {
+    let path = folder.join("out").join(&output.name);
+    if matches!(task.work, Work::Command { .. }) { path.join(&output.file_name) } else { path }
 }
 
 /// What kind of machine this is: part of a result's provenance.

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use pru_flow_stages::io::{Attempt, StageEvent};
 use pru_flow_stages::protocol::{BUILD_ID, Failure, FailureKind, FromWorker, Hello, ToWorker, receive, send};
 
-use super::Running;
+use super::running::Running;
 use super::watcher::{Watcher, kill_group};
 use crate::graph::Device;
 
@@ -157,7 +157,7 @@ impl WorkerPool {
             }
             Ok(Some(failure)) => {
                 // After a failure the worker's state is unknown (a CUDA context may be broken): it is not used again.
-                if failure.kind == FailureKind::Cancelled {
+                if matches!(failure.kind, FailureKind::Cancelled | FailureKind::Diverged) {
                     self.keep(worker);
                 }
                 Err(failure)

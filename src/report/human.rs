@@ -130,6 +130,10 @@ impl Observer for Human {
             }
             Ended::Cached if self.verbose => self.line(&format!("cached    {name}")),
             Ended::Cached | Ended::Cancelled => {}
+            Ended::Diverged { cached: true, .. } if !self.verbose => {}
+            Ended::Diverged { reason, .. } => {
+                self.line(&format!("{} {name}: {reason}  {count}", colour(AnsiColor::Yellow, "diverged ")));
+            }
             Ended::Failed(reason, log) => {
                 self.line(&format!("{} {name}: {reason}", colour(AnsiColor::Red, "failed   ")));
                 for line in log.lines() {
@@ -159,6 +163,9 @@ impl Observer for Human {
             bars.all.finish_and_clear();
         }
         let mut parts = vec![format!("{} executed", totals.executed), format!("{} cached", totals.cached)];
+        if totals.diverged > 0 {
+            parts.push(colour(AnsiColor::Yellow, &format!("{} of these diverged", totals.diverged)));
+        }
         if totals.failed > 0 {
             parts.push(colour(AnsiColor::Red, &format!("{} failed", totals.failed)));
         }

@@ -62,6 +62,10 @@ impl<W: Write> Observer for JsonLines<W> {
                 let rendered = problems::render_for_node(&self.source, wrong);
                 fields["log_tail"] = json!(anstream::adapter::strip_str(&rendered).to_string());
             }
+            Ended::Diverged { reason, cached } => {
+                fields["reason"] = json!(reason);
+                fields["cached"] = json!(cached);
+            }
             Ended::Skipped(because) => fields["because"] = json!(because),
             Ended::Executed | Ended::Cached | Ended::Cancelled => {}
         }
@@ -76,6 +80,7 @@ impl<W: Write> Observer for JsonLines<W> {
         let fields = json!({
             "executed": totals.executed,
             "cached": totals.cached,
+            "diverged": totals.diverged,
             "failed": totals.failed,
             "skipped": totals.skipped,
             "wall_ms": wall.as_millis() as u64,

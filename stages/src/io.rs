@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use pru_flow_cache::Digest;
 use serde::{Deserialize, Serialize};
 
+use crate::diverged::is_mark;
 use crate::stage::StageError;
 
 /// One attempt at running a node: all that an executor needs. Written as JSON for worker processes.
@@ -82,6 +83,12 @@ impl Input {
     #[must_use]
     pub fn coordinate(&self, axis: &str) -> Option<&str> {
         self.coordinates.iter().find(|(name, _)| name == axis).map(|(_, value)| value.as_str())
+    }
+
+    /// Whether the training that should have made it diverged.
+    #[must_use]
+    pub fn diverged(&self) -> bool {
+        self.files.iter().any(|file| is_mark(&file.digest))
     }
 
     /// Reads an artifact that is a single file.

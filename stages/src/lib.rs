@@ -6,6 +6,7 @@
 
 pub mod data;
 pub mod dataset;
+pub mod diverged;
 pub mod evaluate;
 pub mod figures;
 pub mod io;

@@ -6,6 +6,7 @@ use std::io::{self, Read, Write};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::io::{Attempt, StageEvent};
+use crate::stage::StageError;
 
 /// Identifies the code of the stages: engine and worker must be built from the same.
 pub const BUILD_ID: &str = env!("PRU_FLOW_BUILD_ID");
@@ -53,11 +54,24 @@ pub struct Failure {
     pub message: String,
 }
 
+impl From<StageError> for Failure {
+    fn from(error: StageError) -> Self {
+        let kind = match error {
+            StageError::Cancelled => FailureKind::Cancelled,
+            StageError::Diverged(_) => FailureKind::Diverged,
+            _ => FailureKind::Failed,
+        };
+        Self { kind, message: error.to_string() }
+    }
+}
+
 /// Kinds of failure.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize, PartialEq, Eq)]
 pub enum FailureKind {
     /// The stage says so.
     Failed,
+    /// A loss or a weight became NaN or infinite.
+    Diverged,
     /// It was asked to stop.
     Cancelled,
     /// It panicked: the worker's state is unknown and it must not be used again.

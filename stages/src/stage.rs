@@ -281,6 +281,10 @@ pub enum StageError {
         /// What is wrong with it and what was expected.
         problem: String,
     },
+    /// A loss or a weight became NaN or infinite, as it will each time: where and what, a sentence. See
+    /// [`crate::divergence`].
+    #[error("{0}")]
+    Diverged(String),
     /// The run was asked to stop.
     #[error("stopped on request")]
     Cancelled,
@@ -301,6 +305,11 @@ impl StageError {
     /// A failure with a message.
     pub fn failed(message: impl Into<String>) -> Self {
         Self::Failed(message.into())
+    }
+
+    /// A training that diverged.
+    pub fn diverged(message: impl Into<String>) -> Self {
+        Self::Diverged(message.into())
     }
 
     /// A bad input.

@@ -328,7 +328,7 @@ fn drawn_csv(params: &Params, blocks: &[Block<Changes>], parts: &[Changed]) -> R
 
 fn runs_csv(runs: &[Run<Changes>]) -> Result<Vec<u8>, StageError> {
     let mut records: Vec<Record> = Vec::new();
-    for (run, changes) in runs.iter().filter_map(|run| Some((run, run.value.as_ref()?))) {
+    for (run, changes) in runs.iter().filter_map(|run| Some((run, run.value.as_ref().ok()?))) {
         for tensor in &changes.tensors {
             let values = vec![
                 tensor.name.clone(),

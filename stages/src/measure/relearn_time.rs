@@ -352,8 +352,10 @@ mod torch {
 
     /// A failure tells its step since the last evaluation; this tells when that was.
     fn after(batches: u64, error: StageError) -> StageError {
+        let after = |text: String| format!("after an evaluation at batch {batches}: {text}");
         match error {
-            StageError::Failed(text) => StageError::Failed(format!("after an evaluation at batch {batches}: {text}")),
+            StageError::Failed(text) => StageError::Failed(after(text)),
+            StageError::Diverged(text) => StageError::Diverged(after(text)),
             other => other,
         }
     }

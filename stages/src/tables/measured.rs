@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use super::metrics::Metric;
-use super::slices::{Run, describe};
+use super::slices::{Absent, Run, describe};
 use crate::data::facts::Origin;
 use crate::io::StageIo;
 use crate::stage::StageError;
@@ -135,7 +135,7 @@ impl Measured {
 }
 
 /// Reads every artifact of a gathering port, in its order. An artifact without a file stands for a run that is planned
-/// and not there yet: a report of an unfinished pipeline is made from such.
+/// and not there yet: a report of an unfinished pipeline is made from such. One of a training that diverged is none either.
 ///
 /// # Errors
 /// When nothing is connected, or an artifact is neither file; the text names its coordinates.
@@ -159,11 +159,14 @@ pub(crate) fn gather_as<T>(
     let read = |input: &crate::io::Input| {
         let coordinates = input.coordinates.clone();
         if input.files.is_empty() {
-            return Ok(Run { coordinates, value: None });
+            return Ok(Run { coordinates, value: Err(Absent::Planned) });
+        }
+        if input.diverged() {
+            return Ok(Run { coordinates, value: Err(Absent::Diverged) });
         }
         let value = read(&input.read()?)
             .map_err(|problem| StageError::input(format!("{port}[{}]", describe(&coordinates)), problem))?;
-        Ok(Run { coordinates, value: Some(value) })
+        Ok(Run { coordinates, value: Ok(value) })
     };
     inputs.iter().map(read).collect()
 }

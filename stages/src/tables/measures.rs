@@ -85,7 +85,7 @@ impl Stage for Measures {
         }
         let runs = gather_as(io, "results", |bytes| Fields::read(bytes, &paths))?;
         let there: Vec<(&Coordinates, &Fields)> =
-            runs.iter().filter_map(|run| Some((&run.coordinates, run.value.as_ref()?))).collect();
+            runs.iter().filter_map(|run| Some((&run.coordinates, run.value.as_ref().ok()?))).collect();
         for quantity in &quantities {
             quantity.check_runs(&there).map_err(|problem| StageError::input("results", problem))?;
         }

@@ -71,7 +71,7 @@ pub(super) fn parquet<T: Values>(runs: &[Run<T>]) -> Result<Vec<u8>, StageError>
 fn write<T: Values>(runs: &[Run<T>]) -> Result<Vec<u8>, ParquetError> {
     let axes = axis_names(runs);
     let mut values: Vec<(&Run<T>, Entry)> = Vec::new();
-    for (run, measured) in runs.iter().filter_map(|run| Some((run, run.value.as_ref()?))) {
+    for (run, measured) in runs.iter().filter_map(|run| Some((run, run.value.as_ref().ok()?))) {
         values.extend(measured.values().into_iter().map(|value| (run, value)));
     }
     let properties = WriterProperties::builder().set_created_by("pru-flow".to_owned()).build();

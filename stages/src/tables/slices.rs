@@ -14,8 +14,16 @@ pub(crate) type Coordinates = Vec<(String, String)>;
 /// One artifact with the coordinates of the node that made it.
 pub(crate) struct Run<T> {
     pub coordinates: Coordinates,
-    /// None of a run that is planned and not there yet.
-    pub value: Option<T>,
+    pub value: Result<T, Absent>,
+}
+
+/// Why there is nothing of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Absent {
+    /// It is planned and not there yet.
+    Planned,
+    /// Its training diverged.
+    Diverged,
 }
 
 /// Which axis plays which part.
@@ -51,6 +59,9 @@ pub(crate) struct Section<'a, T> {
     pub slices: Vec<Slice<'a, T>>,
 }
 
+/// A run's place among all that were gathered, and what there is of it.
+type Indexed<'a, T> = (usize, Result<&'a T, Absent>);
+
 /// The runs between which means are taken.
 pub(crate) struct Slice<'a, T> {
     /// Its values on the axes of the rows.
@@ -66,7 +77,8 @@ pub(crate) struct Slice<'a, T> {
     /// Axes without a part that take one value.
     constant: Coordinates,
     trials_axis: String,
-    runs: BTreeMap<(usize, usize, usize), (usize, Option<&'a T>)>,
+    /// By column, trial and member.
+    runs: BTreeMap<(usize, usize, usize), Indexed<'a, T>>,
 }
 
 /// `method=pru, class=3`.
@@ -263,7 +275,7 @@ fn slice<'a, T>(
             trials.iter().position(|known| known == trial).expect("every trial was collected above"),
             members.iter().position(is_member).expect("every combination was collected above"),
         );
-        if placed.insert(place, (*index, run.value.as_ref())).is_some() {
+        if placed.insert(place, (*index, run.value.as_ref().map_err(|why| *why))).is_some() {
             let twice = describe(&run.coordinates);
             return Err(StageError::failed(format!("two artifacts have the coordinates [{twice}]")));
         }
@@ -294,7 +306,7 @@ impl<T> Slice<'_, T> {
 
     /// The run of a column, trial and member.
     pub(crate) fn run(&self, column: usize, trial: usize, member: usize) -> Option<&T> {
-        self.runs.get(&(column, trial, member)).and_then(|(_, value)| *value)
+        self.runs.get(&(column, trial, member)).and_then(|(_, value)| value.ok())
     }
 
     /// The place of that run among all that were gathered.
@@ -316,7 +328,13 @@ impl<T> Slice<'_, T> {
 
     /// What a column lacks, in words; empty when it is complete.
     pub(crate) fn missing(&self, column: usize) -> Vec<String> {
-        self.places(|trial, member| self.run(column, trial, member).is_none())
+        let diverged = |trial: usize, member: usize| {
+            self.runs.get(&(column, trial, member)).is_some_and(|(_, value)| matches!(value, Err(Absent::Diverged)))
+        };
+        let mut words =
+            self.places(|trial, member| self.run(column, trial, member).is_none() && !diverged(trial, member));
+        words.extend(self.places(diverged).into_iter().map(|place| format!("{place} (diverged)")));
+        words
     }
 
     /// Where a column's runs are there but have no value, in words.
@@ -405,7 +423,7 @@ mod tests {
 
     fn run(coordinates: &[(&str, &str)], value: f64) -> Run<f64> {
         let coordinates = coordinates.iter().map(|(a, v)| ((*a).to_owned(), (*v).to_owned())).collect();
-        Run { coordinates, value: Some(value) }
+        Run { coordinates, value: Ok(value) }
     }
 
     fn axes(average: &[String]) -> Axes<'_> {
@@ -462,7 +480,7 @@ mod tests {
     #[test]
     fn a_planned_run_keeps_its_place_and_is_missing() {
         let mut runs = [run(&[("method", "a"), ("seed", "7")], 0.1), run(&[("method", "b"), ("seed", "8")], 0.2)];
-        runs[1].value = None;
+        runs[1].value = Err(Absent::Planned);
         let sections = sections(&axes(&[]), &runs).unwrap();
         let slice = &sections[0].slices[0];
         assert_eq!(slice.trials, ["7", "8"]);

@@ -227,7 +227,7 @@ pub fn pass(
     let losses = Vec::<f64>::try_from(Tensor::stack(&losses, 0)).map_err(|e| StageError::failed(e.to_string()))?;
     if let Some(step) = losses.iter().position(|loss| !loss.is_finite()) {
         let what = if losses[step].is_nan() { "NaN" } else { "infinite loss" };
-        return Err(StageError::failed(format!("{what} at epoch {epoch}, step {}", step + 1)));
+        return Err(StageError::diverged(format!("{what} at epoch {epoch}, step {}", step + 1)));
     }
     let samples: i64 = sizes.iter().sum();
     let weighted: f64 = losses.iter().zip(&sizes).map(|(loss, size)| loss * *size as f64).sum();

@@ -100,7 +100,7 @@ pub fn expect_class(network: &Network, forget_class: u32) -> Result<(), StageErr
 pub fn save_network(io: &StageIo, network: &Network) -> Result<(), StageError> {
     let state = network.to_state()?;
     if let Some(name) = state.not_finite() {
-        return Err(StageError::failed(format!("`{name}` became NaN or infinite in training")));
+        return Err(StageError::diverged(format!("`{name}` became NaN or infinite in training")));
     }
     io.write("model", &state.to_bytes()?)
 }

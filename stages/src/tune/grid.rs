@@ -3,7 +3,8 @@
 //! The rule (the paper's section 5, made complete by the project's design): of the settings with `A_f` below a threshold
 //! the one with the highest `A_r`. Where there is none, of those that keep at least half of the original's `A_r` the one
 //! with the lowest `A_f`; where there is none of these either, the one with the highest `A_r`, which is nearest to
-//! keeping half. Both of these are marked as `not met`. Knows nothing of what the axes mean.
+//! keeping half. Both of these are marked as `not met`. A setting with which training diverged is never chosen. Knows
+//! nothing of what the axes mean.
 
 use std::cmp::Ordering;
 use std::fmt::Write;
@@ -59,7 +60,7 @@ impl Stage for Grid {
             "the chosen value of every axis, whether the rule is met, A_f and A_r",
         ),
         OutputPort::file("tried", "tried.md", "all settings with their A_f and A_r, the chosen one marked"),
-        OutputPort::file("csv", "tried.csv", "the same for programs"),
+        OutputPort::file("csv", "tried.csv", "the same for programs; accuracies are empty where training diverged"),
     ];
 
     fn check(params: &Params) -> Vec<(&'static str, String)> {
@@ -143,7 +144,8 @@ struct Tried {
     setting: Vec<String>,
     /// The other coordinates.
     others: Vec<(String, String)>,
-    accuracies: Accuracies,
+    /// None where training diverged.
+    accuracies: Option<Accuracies>,
 }
 
 impl Tried {
@@ -155,7 +157,8 @@ impl Tried {
         };
         let setting = axes.iter().map(on_axis).collect::<Result<_, _>>()?;
         let others = input.coordinates.iter().filter(|(axis, _)| !axes.contains(axis)).cloned().collect();
-        Ok(Self { setting, others, accuracies: Accuracies::read(input, &place)? })
+        let accuracies = if input.diverged() { None } else { Some(Accuracies::read(input, &place)?) };
+        Ok(Self { setting, others, accuracies })
     }
 }
 
@@ -202,6 +205,7 @@ fn compare_settings(a: &[String], b: &[String]) -> Ordering {
 struct Choice {
     /// The place of the chosen setting.
     place: usize,
+    accuracies: Accuracies,
     met: bool,
     /// Of which settings it was chosen, and as what.
     because: String,
@@ -211,18 +215,21 @@ struct Choice {
 /// after `A_r`, or the other way round), then the order.
 fn choose(params: &Params, tried: &[Tried], original: Option<&Accuracies>) -> Result<Choice, StageError> {
     let best = |allowed: &dyn Fn(&Accuracies) -> bool, order: &dyn Fn(&Accuracies, &Accuracies) -> Ordering| {
-        let allowed = tried.iter().map(|one| one.accuracies).enumerate().filter(|(_, one)| allowed(one));
+        let finite = tried.iter().enumerate().filter_map(|(place, one)| Some((place, one.accuracies?)));
         // Of equal ones `min_by` gives the first.
-        allowed.min_by(|(_, a), (_, b)| order(a, b)).map(|(place, _)| place)
+        finite.filter(|(_, one)| allowed(one)).min_by(|(_, a), (_, b)| order(a, b))
     };
+    let choice = |(place, accuracies), met, because| Ok(Choice { place, accuracies, met, because });
     let by_retain =
         |a: &Accuracies, b: &Accuracies| b.retain.total_cmp(&a.retain).then_with(|| a.forget.total_cmp(&b.forget));
     let by_forget =
         |a: &Accuracies, b: &Accuracies| a.forget.total_cmp(&b.forget).then_with(|| b.retain.total_cmp(&a.retain));
     let below = percent(params.threshold);
-    if let Some(place) = best(&|one| one.forget < params.threshold, &by_retain) {
-        let because = format!("highest A_r among settings with A_f < {below} %");
-        return Ok(Choice { place, met: true, because });
+    let Some(most_kept) = best(&|_| true, &by_retain) else {
+        return Err(StageError::failed("training diverged with every setting: there is none to choose"));
+    };
+    if let Some(best) = best(&|one| one.forget < params.threshold, &by_retain) {
+        return choice(best, true, format!("highest A_r among settings with A_f < {below} %"));
     }
     let Some(original) = original else {
         let problem = format!(
@@ -232,13 +239,11 @@ fn choose(params: &Params, tried: &[Tried], original: Option<&Accuracies>) -> Re
     };
     let floor = params.retain_share * original.retain;
     let share = percent(params.retain_share);
-    if let Some(place) = best(&|one| one.retain >= floor, &by_forget) {
+    if let Some(best) = best(&|one| one.retain >= floor, &by_forget) {
         let because = format!("lowest A_f among settings with A_r of at least {share} % of the original's");
-        return Ok(Choice { place, met: false, because });
+        return choice(best, false, because);
     }
-    let place = best(&|_| true, &by_retain).unwrap_or(0);
-    let because = format!("highest A_r, as no setting keeps {share} % of the original's");
-    Ok(Choice { place, met: false, because })
+    choice(most_kept, false, format!("highest A_r, as no setting keeps {share} % of the original's"))
 }
 
 impl Choice {
@@ -246,7 +251,7 @@ impl Choice {
         let chosen = &tried[self.place];
         let mut fields: Map<String, Value> =
             params.axes.iter().cloned().zip(chosen.setting.iter().map(|text| typed(text))).collect();
-        let accuracies = chosen.accuracies;
+        let accuracies = self.accuracies;
         let rule = if self.met { "met" } else { "not met" };
         let values =
             [json!(rule), json!(self.because), json!(accuracies.forget), json!(accuracies.retain), json!(tried.len())];
@@ -289,7 +294,10 @@ fn markdown(params: &Params, tried: &[Tried], original: Option<&Accuracies>, cho
     let header = params.axes.iter().map(String::as_str).chain(["A_f, %", "A_r, %", ""]);
     let mut lines: Vec<Vec<String>> = vec![header.map(escaped).collect()];
     for (place, one) in tried.iter().enumerate() {
-        let accuracies = [one.accuracies.forget, one.accuracies.retain].map(|part| format!("{:.2}", part * 100.0));
+        let accuracies = one.accuracies.map_or_else(
+            || ["diverged".to_owned(), "diverged".to_owned()],
+            |one| [one.forget, one.retain].map(|part| format!("{:.2}", part * 100.0)),
+        );
         let mark = if place == choice.place { "chosen" } else { "" };
         let setting = one.setting.iter().map(|value| escaped(value));
         lines.push(setting.chain(accuracies).chain([mark.to_owned()]).collect());
@@ -324,7 +332,8 @@ fn csv(params: &Params, tried: &[Tried], choice: &Choice) -> Result<Vec<u8>, Sta
     let header = params.axes.iter().map(String::as_str).chain(["A_f", "A_r", "chosen"]);
     writer.write_record(header).map_err(|e| failed(&e))?;
     for (place, one) in tried.iter().enumerate() {
-        let accuracies = [one.accuracies.forget, one.accuracies.retain].map(|part| part.to_string());
+        let accuracies =
+            one.accuracies.map_or_else(Default::default, |one| [one.forget, one.retain].map(|p| p.to_string()));
         let chosen = (place == choice.place).to_string();
         writer.write_record(one.setting.iter().chain(&accuracies).chain([&chosen])).map_err(|e| failed(&e))?;
     }

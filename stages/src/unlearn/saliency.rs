@@ -46,7 +46,7 @@ pub fn largest(tensors: &[Tensor], share: f64) -> Result<Vec<Tensor>, StageError
     let flat: Vec<Tensor> = tensors.iter().map(|tensor| tensor.flatten(0, -1).abs()).collect();
     let all = Tensor::cat(&flat, 0);
     if all.isfinite().all().int64_value(&[]) == 0 {
-        return Err(StageError::failed("a gradient that salience is measured by is NaN or infinite"));
+        return Err(StageError::diverged("a gradient that salience is measured by is NaN or infinite"));
     }
     let chosen = (all.numel() as f64 * share) as i64;
     // A stable sort: of equal values the first stays first.

@@ -113,10 +113,7 @@ fn run(attempt: &Attempt, cancelled: &Arc<AtomicBool>, writer: &Arc<Mutex<UnixSt
     }));
     match result {
         Ok(Ok(())) => None,
-        Ok(Err(StageError::Cancelled)) => {
-            Some(Failure { kind: FailureKind::Cancelled, message: StageError::Cancelled.to_string() })
-        }
-        Ok(Err(error)) => Some(Failure { kind: FailureKind::Failed, message: error.to_string() }),
+        Ok(Err(error)) => Some(Failure::from(error)),
         Err(panic) => Some(Failure { kind: FailureKind::Panicked, message: panic_message(&*panic) }),
     }
 }

@@ -1,5 +1,6 @@
 //! `tables/accuracy` and `tables/relearn` on small inputs whose numbers were worked out by hand.
 
+use pru_flow_stages::diverged::MARK;
 use serde_json::{Value, json};
 
 use crate::attempt::{Done, Setup};
@@ -281,4 +282,27 @@ fn bad_curves_and_claims_are_refused() {
     assert!(claim(json!({"better": "pru", "worse": "pru"})).contains("compared with itself"));
     assert!(claim(json!({"better": "pru", "worse": "x", "margin": 30})).contains("margin 30 is not between"));
     assert!(relearn(json!({"epochs": []}), &two_curves()).err().unwrap().starts_with("epochs"));
+}
+
+#[test]
+fn a_run_that_diverged_is_missing_and_told_apart_from_one_that_is_not_there() {
+    let with = |marked: &[&str]| {
+        let setup = Setup::new("tables/accuracy", json!({}));
+        let add = |setup: Setup, (at, value): &(Coordinates, Value)| {
+            let value = value.to_string();
+            let is_marked = at[0].1 == "pru" && marked.contains(&at[2].1);
+            setup.input("results", at, if is_marked { MARK } else { value.as_bytes() })
+        };
+        three_seeds().iter().fold(setup, add)
+    };
+    let text = with(&["8"]).run().unwrap().text("markdown");
+    assert!(text.contains("pru: missing seed=8 (diverged); incomplete trials are left out of its means."), "{text}");
+    let text = with(&["7", "8", "9"]).run().unwrap().text("markdown");
+    assert!(text.contains("pru: missing every run (diverged);"), "{text}");
+    let planned = with(&["8"]).planned("results", &at("pru", "5", "9")).run().unwrap();
+    let text = planned.text("markdown");
+    assert!(text.contains("(class=5, seed=9)") && !text.contains("(class=5, seed=9) (diverged)"), "{text}");
+    assert!(text.contains("(class=0, seed=8) (diverged), (class=3, seed=8) (diverged)"), "{text}");
+    let json: Value = serde_json::from_str(&planned.text("json")).unwrap();
+    assert!(json.to_string().contains("(class=0, seed=8) (diverged)"), "{json}");
 }

@@ -1,5 +1,6 @@
 //! `tune/grid` on small inputs made by hand.
 
+use pru_flow_stages::diverged::MARK;
 use serde_json::{Value, json};
 
 use crate::attempt::{Done, Setup};
@@ -134,4 +135,24 @@ fn what_is_missing_or_comes_twice_is_named() {
         let text = error(params, std::slice::from_ref(&one));
         assert!(text.contains(told), "{text}");
     }
+}
+
+/// `None` is a training that diverged.
+fn tune_rates(grid: &[(&'static str, Option<f64>)]) -> Result<Done, String> {
+    let add = |setup: Setup, (rate, retain): &(&'static str, Option<f64>)| {
+        let content = retain.map(|retain| metrics(0.0, retain).to_string().into_bytes());
+        setup.input("results", &[("rate", *rate)], content.as_deref().unwrap_or(MARK))
+    };
+    grid.iter().fold(Setup::new("tune/grid", json!({"axes": ["rate"]})), add).run()
+}
+
+#[test]
+fn a_setting_that_diverged_is_shown_and_never_chosen() {
+    let done = tune_rates(&[("1", Some(0.25)), ("2", Some(0.5)), ("3", None)]).unwrap();
+    let chosen: Value = serde_json::from_str(&done.text("settings")).unwrap();
+    assert_eq!((&chosen["rate"], &chosen["tried"]), (&json!(2), &json!(3)));
+    assert!(done.text("tried").contains("|    3 | diverged | diverged |        |"), "{}", done.text("tried"));
+    assert_eq!(done.text("csv"), "rate,A_f,A_r,chosen\n1,0,0.25,false\n2,0,0.5,true\n3,,,false\n");
+    let none = tune_rates(&[("1", None), ("2", None)]).err().unwrap();
+    assert_eq!(none, "training diverged with every setting: there is none to choose");
 }
