@@ -169,6 +169,7 @@ fn a_star_makes_a_row_of_each_and_over_makes_one_of_all() {
         {"field": "tensors.*[kind=extractor].relative", "label": "extractor"},
         {"field": "tensors[name=classifier.0.weight].unchanged", "label": "classifier unchanged"},
         {"field": "tensors.*.relative", "label": "largest", "over": "max"},
+        {"field": "tensors.*.relative", "label": "smallest", "over": "min"},
         {"field": "tensors[kind=normalisation].relative", "label": "mean", "over": "mean"}]);
     let done = table(measures, json!({"layout": {"labels": {"conv1.1.bias": "shift"}}}), &runs).unwrap();
     let means = grid(&done, "means");
@@ -176,18 +177,19 @@ fn a_star_makes_a_row_of_each_and_over_makes_one_of_all() {
         means["rows"].as_array().unwrap().iter().map(|row| row["labels"][0]["text"].as_str().unwrap()).collect();
     let rows = ["change of conv1.0.weight", "change of shift", "change of classifier.0.weight", "change of fc"];
     assert_eq!(labels[..4], rows, "what any run has");
-    let others = ["extractor conv1.0.weight", "classifier unchanged", "largest", "mean", "n"];
+    let others = ["extractor conv1.0.weight", "classifier unchanged", "largest", "smallest", "mean", "n"];
     assert_eq!(labels[4..], others);
     let value = |label: &str, column: usize| cell(&done, "means", label, column)["value"].clone();
     is_close(&value("change of conv1.0.weight", 1), 0.6);
     is_close(&value("extractor conv1.0.weight", 0), 0.2);
     is_close(&value("classifier unchanged", 0), 1.0);
     is_close(&value("largest", 0), 0.4);
+    is_close(&value("smallest", 0), 0.0);
     is_close(&value("mean", 0), 0.4);
     assert!(value("largest", 1).is_null(), "of a null there is no largest");
     let text = done.text("markdown").replace('\\', "");
     assert!(text.contains("pru: no value of change of fc for every run;"), "{text}");
-    assert!(text.contains("delete: no value of change of shift, largest, mean for every run;"), "{text}");
+    assert!(text.contains("delete: no value of change of shift, largest, smallest, mean for every run;"), "{text}");
     assert!(text.contains("largest is the largest over tensors.*.relative"), "{text}");
 }
 
@@ -231,6 +233,20 @@ fn derived_measures_compare_with_the_run_of_the_same_seed_and_class() {
     let differences = grid(&done, "differences");
     assert_eq!(differences["rows"].as_array().unwrap().len(), 1);
     is_close(&cell(&done, "differences", "A_r (1 - A_f)", 1)["value"], 0.7 * 0.9 - 0.9);
+}
+
+#[test]
+fn a_derived_measure_pairs_class_with_class_and_has_no_ratio_over_zero() {
+    let runs = [
+        ("original", "0", "7", accuracies(0.5, 0.8)),
+        ("original", "3", "7", accuracies(0.0, 0.4)),
+        ("pru", "0", "7", accuracies(0.25, 0.4)),
+        ("pru", "3", "7", accuracies(0.25, 0.4)),
+    ];
+    let ratio = |field: &str| json!({"derived": "ratio", "field": field, "label": field, "reference": "original"});
+    let done = table(json!([ratio("retain"), ratio("forget")]), json!({}), &runs).unwrap();
+    is_close(&cell(&done, "means", "retain", 1)["value"], f64::midpoint(0.5, 1.0));
+    assert!(cell(&done, "means", "forget", 1)["value"].is_null(), "of class 3 the original's A_f is 0");
 }
 
 #[test]
