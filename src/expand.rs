@@ -4,10 +4,11 @@
 //! is cached.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use pru_flow_stages::{Arity, Port, Sees};
+use rayon::prelude::*;
 
 use crate::graph::{Graph, GraphNode, NeededResult, NodeId, PortInputs, Waiting, Work};
 use crate::matrix::{Coordinates, cells};
@@ -53,10 +54,41 @@ struct Expansion<'a> {
     bases: Arc<Bases>,
     nodes: Vec<Cell<'a>>,
     /// Nodes by the full name of their stage.
-    by_stage: BTreeMap<String, Vec<NodeId>>,
+    by_stage: BTreeMap<String, StageCells>,
     types: BTreeMap<&'static str, Arc<ParamTypes>>,
     /// References that do not fit a cell, by place and text: the first problem, and how many other cells have it.
     unfit: BTreeMap<(Span, String), (Problem, usize)>,
+}
+
+/// The nodes of a stage.
+#[derive(Default)]
+struct StageCells {
+    /// In the order of the matrix.
+    all: Vec<NodeId>,
+    /// The same by their value on each axis.
+    by_value: HashMap<String, HashMap<String, Vec<NodeId>>>,
+    /// Whether one has an axis that cannot be told, which is a problem of its own.
+    untold: bool,
+}
+
+impl StageCells {
+    fn add(&mut self, id: NodeId, cell: &Cell<'_>) {
+        self.all.push(id);
+        for (axis, value) in &cell.node.coordinates {
+            self.by_value.entry(axis.clone()).or_default().entry(value.clone()).or_default().push(id);
+        }
+        self.untold |= cell.is_untold();
+    }
+
+    /// At least those that have one of these values, in the order of the matrix: a stage may have thousands of cells, of which
+    /// each of thousands of others needs a few.
+    fn with<'c>(&self, values: impl Iterator<Item = (&'c str, &'c str)>) -> &[NodeId] {
+        let of_axis = values.filter_map(|(axis, value)| Some((self.by_value.get(axis)?, value)));
+        // A cell without the axis has no value that could differ.
+        let on_all = of_axis.filter(|(of_axis, _)| of_axis.values().map(Vec::len).sum::<usize>() == self.all.len());
+        let found = on_all.map(|(of_axis, value)| of_axis.get(value).map_or(&[][..], Vec::as_slice));
+        found.min_by_key(|ids| ids.len()).unwrap_or(&self.all)
+    }
 }
 
 /// A node on its way into the graph.
@@ -76,6 +108,11 @@ struct Cell<'a> {
 impl Cell<'_> {
     fn spec(&self) -> &StageSpec {
         &self.recipe.spec
+    }
+
+    /// Whether the value on one of its axes is wrong.
+    fn is_untold(&self) -> bool {
+        self.matrix.iter().any(|(_, value)| value.value == Value::Wrong)
     }
 
     fn ordered(&self) -> Ordered<'_> {
@@ -110,12 +147,20 @@ impl<'a> Expansion<'a> {
     fn add_cells(&mut self, pipeline: &'a Pipeline, prefix: &Arc<str>, recipe: &Arc<Recipe>, problems: &mut Problems) {
         let spec = &recipe.spec;
         let stage = format!("{prefix}{}", spec.name.text);
-        for matrix in cells(spec, &recipe.params, problems) {
+        let mut added = StageCells::default();
+        // Stages may have thousands of cells, whose descriptions have nothing to do with each other.
+        let describe = |matrix: Coordinates| {
+            let (awaited, mut problems) = (RefCell::new(Vec::new()), Problems::default());
+            let described = recipe.describe(&matrix, Results::Noted(&awaited), &mut problems);
+            let described = described.map(|described| (described, recipe.outputs(&matrix, &mut problems)));
+            (matrix, described, awaited.into_inner(), problems)
+        };
+        let cells = cells(spec, &recipe.params, problems);
+        for (matrix, described, awaited, told) in cells.into_par_iter().map(describe).collect::<Vec<_>>() {
+            problems.extend(told);
+            let Some((described, outputs)) = described else { continue };
             let coordinates: Vec<(String, String)> =
                 matrix.iter().map(|(axis, value)| (axis.clone(), value.scalar_text().unwrap_or_default())).collect();
-            let awaited = RefCell::new(Vec::new());
-            let Some(described) = recipe.describe(&matrix, Results::Noted(&awaited), problems) else { continue };
-            let outputs = recipe.outputs(&matrix, problems);
             let node = GraphNode {
                 stage: stage.clone(),
                 name: node_name(&stage, &coordinates),
@@ -126,13 +171,13 @@ impl<'a> Expansion<'a> {
                 span: recipe.source_span(),
                 imported: !prefix.is_empty(),
             };
-            self.by_stage.entry(stage.clone()).or_default().push(self.nodes.len());
             let (recipe, prefix) = (Arc::clone(recipe), Arc::clone(prefix));
-            let awaited = awaited.into_inner();
-            self.nodes.push(Cell { node, recipe, pipeline, prefix, matrix, awaited, read_at: Vec::new() });
+            let cell = Cell { node, recipe, pipeline, prefix, matrix, awaited, read_at: Vec::new() };
+            added.add(self.nodes.len(), &cell);
+            self.nodes.push(cell);
         }
         // A stage whose cells are all wrong is still a stage: references to it are no further problem.
-        self.by_stage.entry(stage).or_default();
+        self.by_stage.insert(stage, added);
     }
 
     fn connect(&mut self, id: NodeId, problems: &mut Problems) {
@@ -344,7 +389,7 @@ impl<'a> Expansion<'a> {
             return Err(always(format!("no stage `{}`", selector.stage), help));
         };
         let stage = format!("{}{}", prefix.strip_prefix(&*cell.prefix).unwrap_or(prefix), selector.stage);
-        let first = candidates.first().map(|id| &self.nodes[*id].node).ok_or(Refused::Told)?;
+        let first = candidates.all.first().map(|id| &self.nodes[*id].node).ok_or(Refused::Told)?;
         let axes: Vec<&str> = first.coordinates.iter().map(|(axis, _)| axis.as_str()).collect();
         for (axis, _) in &selector.axes {
             if !axes.contains(&axis.as_str()) {
@@ -354,7 +399,11 @@ impl<'a> Expansion<'a> {
         }
         let output = output_name(first, &stage, selector).map_err(|(message, help)| always(message, help))?;
         let shared = |axis: &str| !selector.all && !selector.axes.iter().any(|(name, _)| name == axis);
+        let own = cell.node.coordinates.iter().filter(|(axis, _)| shared(axis));
+        let own = own.map(|(axis, value)| (axis.as_str(), value.as_str()));
+        let named = selector.axes.iter().filter_map(|(axis, value)| Some((axis.as_str(), value.as_deref()?)));
         let matched: Vec<NodeId> = candidates
+            .with(own.chain(named))
             .iter()
             .copied()
             .filter(|id| {
@@ -365,14 +414,14 @@ impl<'a> Expansion<'a> {
                 selector.matches(theirs) && theirs.iter().all(same)
             })
             .collect();
-        let untold = |cell: &Cell<'_>| cell.matrix.iter().any(|(_, value)| value.value == Value::Wrong);
         match matched.as_slice() {
             // Where an axis cannot be told, neither can what fits.
-            _ if untold(cell) || candidates.iter().any(|id| untold(&self.nodes[*id])) => Err(Refused::Told),
+            _ if cell.is_untold() || candidates.untold => Err(Refused::Told),
             [] => {
                 let message = format!("no cell of `{stage}` fits `{}`", cell.node.name);
-                let names: Vec<&str> = candidates.iter().take(4).map(|id| self.nodes[*id].node.name.as_str()).collect();
-                let more = if candidates.len() > 4 { ", ..." } else { "" };
+                let names: Vec<&str> =
+                    candidates.all.iter().take(4).map(|id| self.nodes[*id].node.name.as_str()).collect();
+                let more = if candidates.all.len() > 4 { ", ..." } else { "" };
                 let help = format!("there are {}{more}", names.join(", "));
                 Err(Refused::Here(reference.problem(message).help(help)))
             }
