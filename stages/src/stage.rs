@@ -403,7 +403,7 @@ impl StageDef {
 }
 
 fn read<S: Stage>(params: &serde_json::Value) -> S::Params {
-    serde_json::from_value(params.clone()).expect("params were normalised by the same type")
+    S::Params::deserialize(params).expect("params were normalised by the same type")
 }
 
 fn normalise<S: Stage>(params: &serde_json::Value) -> Result<serde_json::Value, ParamError> {
