@@ -246,7 +246,9 @@ fn a_derived_measure_pairs_class_with_class_and_has_no_ratio_over_zero() {
     let ratio = |field: &str| json!({"derived": "ratio", "field": field, "label": field, "reference": "original"});
     let done = table(json!([ratio("retain"), ratio("forget")]), json!({}), &runs).unwrap();
     is_close(&cell(&done, "means", "retain", 1)["value"], f64::midpoint(0.5, 1.0));
-    assert!(cell(&done, "means", "forget", 1)["value"].is_null(), "of class 3 the original's A_f is 0");
+    let of_zero = cell(&done, "means", "forget", 1);
+    assert_eq!((&of_zero["value"], &of_zero["n"]), (&Value::Null, &json!(0)), "of class 3 the original's A_f is 0");
+    assert!(!done.text("markdown").contains("inf"), "{}", done.text("markdown"));
 }
 
 #[test]
