@@ -3,6 +3,8 @@
 //! Reports every problem of the pipeline and of what it imports in one pass. Reads no file and knows nothing of what
 //! is cached.
 
+mod writes;
+
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -10,7 +12,8 @@ use std::sync::Arc;
 use pru_flow_stages::{Arity, Port, Sees};
 use rayon::prelude::*;
 
-use crate::graph::{Graph, GraphNode, NeededResult, NodeId, PortInputs, Waiting, Work};
+use crate::command::{names_a_file, path_in_project};
+use crate::graph::{Graph, GraphNode, NeededResult, NodeId, PortInputs, Publish, Waiting, Work};
 use crate::matrix::{Coordinates, cells};
 use crate::order::{Ordered, order};
 use crate::params::ParamTypes;
@@ -18,7 +21,7 @@ use crate::pipeline::{self, Pipeline, StageSpec};
 use crate::problem::{Problem, Problems, Span, did_you_mean, suggest};
 use crate::recipe::{Bases, Recipe};
 use crate::selector::{ResultName, Selector, node_name};
-use crate::template::{Awaited, Results};
+use crate::template::{Awaited, Results, Scope};
 use crate::yaml::{Node, Value};
 
 /// Expands a pipeline whose params are settled (see `overrides`). Everything that is wrong with it goes to `problems`:
@@ -37,7 +40,8 @@ pub fn expand(pipeline: &Pipeline, bases: &Bases, problems: &mut Problems) -> Gr
         expansion.connect(id, problems);
         expansion.connect_results(id, problems);
     }
-    let Expansion { nodes, unfit, .. } = expansion;
+    let publish = expansion.publish(pipeline, problems);
+    let Expansion { mut nodes, unfit, .. } = expansion;
     for (mut problem, others) in unfit.into_values() {
         if others > 0 {
             problem.message.push_str(&format!(" (and {others} more cells)"));
@@ -46,8 +50,11 @@ pub fn expand(pipeline: &Pipeline, bases: &Bases, problems: &mut Problems) -> Gr
     }
     let ordered: Vec<Ordered<'_>> = nodes.iter().map(Cell::ordered).collect();
     let order = order(&ordered, problems);
+    drop(ordered);
+    let paths = writes::check(&mut nodes, &publish, &bases.root, problems);
     let nodes = nodes.into_iter().map(|cell| cell.node).collect();
-    Graph { nodes, order }
+    let publish = publish.into_iter().map(|(_, publish)| publish).collect();
+    Graph { nodes, order, publish, paths, root: bases.root.clone() }
 }
 
 struct Expansion<'a> {
@@ -105,9 +112,24 @@ struct Cell<'a> {
     read_at: Vec<(NodeId, Span)>,
 }
 
+/// Who reads an output: what references are resolved against.
+struct Reader<'a> {
+    pipeline: &'a Pipeline,
+    prefix: &'a str,
+    name: &'a str,
+    coordinates: &'a [(String, String)],
+    /// Whether one of its axes cannot be told.
+    untold: bool,
+}
+
 impl Cell<'_> {
     fn spec(&self) -> &StageSpec {
         &self.recipe.spec
+    }
+
+    fn reader(&self) -> Reader<'_> {
+        let (name, coordinates) = (&self.node.name, &self.node.coordinates);
+        Reader { pipeline: self.pipeline, prefix: &self.prefix, name, coordinates, untold: self.is_untold() }
     }
 
     /// Whether the value on one of its axes is wrong.
@@ -187,10 +209,17 @@ impl<'a> Expansion<'a> {
             pipeline::Work::Uses(def) => Some(def.inputs),
             pipeline::Work::Command(_) | pipeline::Work::Unknown => None,
         };
+        let files = match &self.nodes[id].node.described.work {
+            Work::Command(command) => Some(Arc::clone(command)),
+            _ => None,
+        };
         let mut inputs = BTreeMap::new();
         // Ports that were meant by a name that is unknown: they are told there.
         let mut meant = Vec::new();
         for (key, references) in &spec.inputs {
+            if files.as_ref().is_some_and(|command| command.files.contains_key(&key.text)) {
+                continue;
+            }
             let port = match ports {
                 None => None,
                 Some(ports) => match ports.iter().find(|port| port.name == key.text) {
@@ -272,9 +301,10 @@ impl<'a> Expansion<'a> {
         let Awaited { reference, at } = awaited;
         let always = |(message, help): (String, String)| Refused::Always(at.problem(message).help(help));
         let name = ResultName::parse(reference).map_err(always)?;
-        let (stages, selector) = Self::locate(cell, name.stage, at)?;
+        let reader = cell.reader();
+        let (stages, selector) = Self::locate(&reader, name.stage, at)?;
         let selector = Selector { output: Some(name.output.to_owned()), ..selector };
-        let found = self.resolve_selector(cell, &stages, &selector, at, false)?;
+        let found = self.resolve_selector(&reader, &stages, &selector, at, false)?;
         // One cell was asked for.
         let (producer, output) = found.into_iter().next().ok_or(Refused::Told)?;
         let written = self.nodes[producer].node.outputs.iter().find(|known| known.name == output);
@@ -332,14 +362,24 @@ impl<'a> Expansion<'a> {
             }
             return Vec::new();
         };
-        let found = Self::locate(cell, &text, &filled)
-            .and_then(|(stages, selector)| self.resolve_selector(cell, &stages, &selector, &filled, gather));
+        if names_a_file(&text) {
+            // In a command it would be a source, and not be asked for here.
+            if ports_are_declared(cell) {
+                let problem =
+                    filled.problem(format!("`{text}` is a file, and a built-in stage takes outputs of stages"));
+                problems.push(problem.help("write `stage.output`"));
+            }
+            return Vec::new();
+        }
+        let reader = cell.reader();
+        let found = Self::locate(&reader, &text, &filled)
+            .and_then(|(stages, selector)| self.resolve_selector(&reader, &stages, &selector, &filled, gather));
         self.told(found, reference, "", problems).unwrap_or_default()
     }
 
     /// Which file's stages a reference is about, as the prefix of their names, and the selector within it.
-    fn locate(cell: &Cell<'_>, text: &str, reference: &Node) -> Result<(String, Selector), Refused> {
-        let (mut pipeline, mut prefix, mut rest) = (cell.pipeline, cell.prefix.to_string(), text.trim());
+    fn locate(reader: &Reader<'_>, text: &str, reference: &Node) -> Result<(String, Selector), Refused> {
+        let (mut pipeline, mut prefix, mut rest) = (reader.pipeline, reader.prefix.to_owned(), text.trim());
         while let Some((first, more)) = rest.split_once('.') {
             let Some(import) = pipeline.imports.iter().find(|import| import.name.text == first) else { break };
             pipeline = import.pipeline.as_ref().ok_or(Refused::Told)?;
@@ -377,7 +417,7 @@ impl<'a> Expansion<'a> {
 
     fn resolve_selector(
         &self,
-        cell: &Cell<'_>,
+        reader: &Reader<'_>,
         prefix: &str,
         selector: &Selector,
         reference: &Node,
@@ -388,7 +428,7 @@ impl<'a> Expansion<'a> {
             let help = self.nearest_stage(prefix, &selector.stage);
             return Err(always(format!("no stage `{}`", selector.stage), help));
         };
-        let stage = format!("{}{}", prefix.strip_prefix(&*cell.prefix).unwrap_or(prefix), selector.stage);
+        let stage = format!("{}{}", prefix.strip_prefix(reader.prefix).unwrap_or(prefix), selector.stage);
         let first = candidates.all.first().map(|id| &self.nodes[*id].node).ok_or(Refused::Told)?;
         let axes: Vec<&str> = first.coordinates.iter().map(|(axis, _)| axis.as_str()).collect();
         for (axis, _) in &selector.axes {
@@ -399,7 +439,7 @@ impl<'a> Expansion<'a> {
         }
         let output = output_name(first, &stage, selector).map_err(|(message, help)| always(message, help))?;
         let shared = |axis: &str| !selector.all && !selector.axes.iter().any(|(name, _)| name == axis);
-        let own = cell.node.coordinates.iter().filter(|(axis, _)| shared(axis));
+        let own = reader.coordinates.iter().filter(|(axis, _)| shared(axis));
         let own = own.map(|(axis, value)| (axis.as_str(), value.as_str()));
         let named = selector.axes.iter().filter_map(|(axis, value)| Some((axis.as_str(), value.as_deref()?)));
         let matched: Vec<NodeId> = candidates
@@ -409,16 +449,16 @@ impl<'a> Expansion<'a> {
             .filter(|id| {
                 let theirs = &self.nodes[*id].node.coordinates;
                 let same = |(axis, value): &(String, String)| {
-                    !shared(axis) || cell.node.coordinates.iter().all(|(a, v)| a != axis || v == value)
+                    !shared(axis) || reader.coordinates.iter().all(|(a, v)| a != axis || v == value)
                 };
                 selector.matches(theirs) && theirs.iter().all(same)
             })
             .collect();
         match matched.as_slice() {
             // Where an axis cannot be told, neither can what fits.
-            _ if cell.is_untold() || candidates.untold => Err(Refused::Told),
+            _ if reader.untold || candidates.untold => Err(Refused::Told),
             [] => {
-                let message = format!("no cell of `{stage}` fits `{}`", cell.node.name);
+                let message = format!("no cell of `{stage}` fits `{}`", reader.name);
                 let names: Vec<&str> =
                     candidates.all.iter().take(4).map(|id| self.nodes[*id].node.name.as_str()).collect();
                 let more = if candidates.all.len() > 4 { ", ..." } else { "" };
@@ -428,7 +468,7 @@ impl<'a> Expansion<'a> {
             [_] => Ok(vec![(matched[0], output)]),
             many if gather => Ok(many.iter().map(|id| (*id, output.clone())).collect()),
             many => {
-                let free = |axis: &&str| selector.all || !cell.node.coordinates.iter().any(|(a, _)| a == axis);
+                let free = |axis: &&str| selector.all || !reader.coordinates.iter().any(|(a, _)| a == axis);
                 let named = |axis: &&str| !selector.axes.iter().any(|(name, value)| name == axis && value.is_some());
                 let free: Vec<&str> = axes.iter().copied().filter(|axis| free(axis) && named(axis)).collect();
                 let message = format!("one cell of `{stage}` is needed here, {} fit", many.len());
@@ -436,6 +476,34 @@ impl<'a> Expansion<'a> {
                 Err(Refused::Here(reference.problem(message).help(help)))
             }
         }
+    }
+}
+
+impl Expansion<'_> {
+    /// The files that are copies of outputs, with the places of their paths.
+    fn publish(&mut self, pipeline: &Pipeline, problems: &mut Problems) -> Vec<(Span, Publish)> {
+        let mut all = Vec::new();
+        for (key, reference) in &pipeline.publish {
+            let scope = Scope::new(&pipeline.params, None);
+            let path = match path_in_project(&key.text) {
+                Ok(path) => path,
+                Err(why) => {
+                    let problem =
+                        Problem::new(format!("what is published lies in the project: `{}` {why}", key.text), key.span);
+                    problems.push(problem.help("publish: {results/table1.tex: tables.latex}"));
+                    continue;
+                }
+            };
+            let filled = scope.fill(reference, problems);
+            let Some(text) = filled.scalar_text() else { continue };
+            let reader = Reader { pipeline, prefix: "", name: "publish", coordinates: &[], untold: false };
+            let found = Self::locate(&reader, &text, &filled)
+                .and_then(|(stages, selector)| self.resolve_selector(&reader, &stages, &selector, &filled, false));
+            for (producer, output) in self.told(found, reference, "", problems).unwrap_or_default() {
+                all.push((key.span, Publish { path: path.clone(), producer, output }));
+            }
+        }
+        all
     }
 }
 
@@ -447,6 +515,10 @@ enum Refused {
     Always(Problem),
     /// It does not fit this cell.
     Here(Problem),
+}
+
+fn ports_are_declared(cell: &Cell<'_>) -> bool {
+    matches!(cell.spec().work, pipeline::Work::Uses(_))
 }
 
 /// Whether a reference has a `*` in its brackets.

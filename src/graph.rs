@@ -7,10 +7,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use pru_flow_stages::{OutputKind, Resources, Sees, StageDef};
-use serde::Serialize;
 
+use crate::command::CommandWork;
 use crate::problem::{Problems, Span, suggest};
 use crate::selector::Selector;
+use crate::written::Paths;
 use crate::yaml::{Node, Value};
 
 /// Index of a node in [`Graph::nodes`].
@@ -60,13 +61,22 @@ pub struct Described {
     pub device: Device,
     /// Files that it reads from outside.
     pub sources: Vec<ExternalFile>,
+    /// Whether it runs in every run.
+    pub always: bool,
 }
 
 impl Described {
+    /// No work at all.
+    #[must_use]
+    pub fn nothing() -> Self {
+        let describe: Describe = Arc::new(|_, _| None);
+        Self::of(Work::Waiting(Waiting { stage: None, results: Vec::new(), describe }))
+    }
+
     /// Work that takes no more than a core.
     #[must_use]
     pub fn of(work: Work) -> Self {
-        Self { work, resources: Resources::default(), device: Device::Auto, sources: Vec::new() }
+        Self { work, resources: Resources::default(), device: Device::Auto, sources: Vec::new(), always: false }
     }
 
     /// The results of other nodes without which the work is not known.
@@ -74,7 +84,7 @@ impl Described {
     pub fn results(&self) -> &[NeededResult] {
         match &self.work {
             Work::Waiting(waiting) => &waiting.results,
-            Work::Builtin { .. } | Work::Command { .. } => &[],
+            Work::Builtin { .. } | Work::Command(_) => &[],
         }
     }
 }
@@ -96,11 +106,8 @@ pub enum Work {
         /// The class to be forgotten.
         forget_class: Option<u32>,
     },
-    /// Any program; `${inputs.x}` and `${outputs.y}` are still in it.
-    Command {
-        /// One text for the shell, or words without a shell.
-        command: CommandLine,
-    },
+    /// Any program.
+    Command(Arc<CommandWork>),
 }
 
 impl Work {
@@ -110,7 +117,7 @@ impl Work {
         match self {
             Self::Builtin { def, .. } => Some(def),
             Self::Waiting(waiting) => waiting.stage,
-            Self::Command { .. } => None,
+            Self::Command(_) => None,
         }
     }
 }
@@ -144,15 +151,6 @@ pub struct NeededResult {
     pub path: String,
 }
 
-/// A program and its arguments.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub enum CommandLine {
-    /// Run by `sh -c`.
-    Shell(String),
-    /// Run directly.
-    Words(Vec<String>),
-}
-
 /// A file or folder from outside that a node reads: keyed by content, never by path.
 #[derive(Clone, Debug)]
 pub struct ExternalFile {
@@ -164,6 +162,8 @@ pub struct ExternalFile {
     pub folders: bool,
     /// What to put there; `None` for a word of a command that may or may not be a file.
     pub hint: Option<String>,
+    /// The value in it that is read, by its dotted path; `None` for all of it.
+    pub value: Option<String>,
 }
 
 /// What a port is connected to.
@@ -186,20 +186,24 @@ pub struct Output {
     pub file_name: String,
     /// Whether it must be a folder (`Some(true)`) or a file; `None` for a command's, which may be either.
     pub folder: Option<bool>,
+    /// Where it lies in the project, from the root; `None` for one that lies in the store alone.
+    pub path: Option<PathBuf>,
+    /// Whether it stays when nothing needs it any more.
+    pub keep: bool,
+    /// Whether the file at `path` shares its bytes with the store.
+    pub hard_link: bool,
 }
 
 impl Output {
     /// The output of a built-in stage.
     #[must_use]
     pub fn builtin(port: &pru_flow_stages::OutputPort) -> Self {
-        match port.kind {
-            OutputKind::File { file_name } => {
-                Self { name: port.name.to_owned(), file_name: file_name.to_owned(), folder: Some(false) }
-            }
-            OutputKind::Folder => {
-                Self { name: port.name.to_owned(), file_name: port.name.to_owned(), folder: Some(true) }
-            }
-        }
+        let (file_name, folder) = match port.kind {
+            OutputKind::File { file_name } => (file_name, false),
+            OutputKind::Folder => (port.name, true),
+        };
+        let (name, file_name) = (port.name.to_owned(), file_name.to_owned());
+        Self { name, file_name, folder: Some(folder), path: None, keep: true, hard_link: false }
     }
 }
 
@@ -239,6 +243,23 @@ pub struct Graph {
     pub nodes: Vec<GraphNode>,
     /// A topological order: producers first, else the order of the file.
     pub order: Vec<NodeId>,
+    /// Files outside the store that are copies of outputs.
+    pub publish: Vec<Publish>,
+    /// Outputs that lie in the project.
+    pub paths: Paths,
+    /// The project's root.
+    pub root: PathBuf,
+}
+
+/// A file or folder outside the store that is a copy of an output.
+#[derive(Clone, Debug)]
+pub struct Publish {
+    /// Where it lies, from the project's root.
+    pub path: PathBuf,
+    /// The node that makes it.
+    pub producer: NodeId,
+    /// The output.
+    pub output: String,
 }
 
 impl Graph {

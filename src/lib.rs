@@ -25,15 +25,21 @@
 //!   params checked by the stage's own types. [`order`]: who goes first, or which stages form a circle.
 //! - [`diverged`]: results without outputs.
 //! - [`values`]: results of finished nodes in the params of others, which are described only then.
-//! - [`command_files`], [`sources`] and [`keying`]: the description that decides reuse. Names, paths and placement stay out of it.
+//! - [`command`]: what a command node does. [`shell`]: values quoted wherever they stand in its text. [`written`]: who
+//!   writes which path of the project, and who reads it.
+//! - [`command_files`], [`sources`] and [`keying`]: the description that decides reuse. Names, paths and placement stay
+//!   out of it. [`keep`]: outputs that go when nothing needs them any more.
 //! - [`plan`]: what a run would do. [`history`]: the nearest earlier result, for `explain`. [`estimate`]: how long
 //!   nodes took.
+//! - [`adopt`]: files in the project as results of nodes that were not run.
 //! - [`schedule`]: a pure state machine; simulated in its tests over every graph of four nodes.
 //! - [`execute`]: runs one node: checks its inputs, runs it, checks its sources, publishes.
 //! - [`run`]: the coordinator, which owns all state. [`results`]: copies of last outputs under readable names.
 //! - [`report`] and [`cli`]: the only rooms that print. [`project`]: where things lie.
 
+pub mod adopt;
 pub mod cli;
+pub mod command;
 pub mod command_files;
 pub mod diverged;
 pub mod estimate;
@@ -42,6 +48,7 @@ pub mod expand;
 pub mod graph;
 pub mod history;
 pub mod import;
+pub mod keep;
 pub mod keying;
 pub mod matrix;
 pub mod order;
@@ -58,7 +65,9 @@ pub mod results;
 pub mod run;
 pub mod schedule;
 pub mod selector;
+pub mod shell;
 pub mod sources;
 pub mod template;
 pub mod values;
+pub mod written;
 pub mod yaml;

@@ -1,6 +1,8 @@
 //! A run: the coordinator owns all state, obeys the scheduler, hears the executor through one channel, and tells an
 //! [`Observer`] what happens. Decides nothing about order and does no work of a node itself.
 
+mod keeping;
+
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -8,11 +10,12 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
-use pru_flow_cache::{ActionKey, ActionResult, LocalStore, StatCache, Store};
+use pru_flow_cache::{ActionKey, ActionResult, LocalStore, Store};
 use pru_flow_stages::StageDef;
 use pru_flow_stages::io::Progress;
 
 use crate::diverged;
+use crate::execute::workspace::Workspace;
 use crate::execute::{Executor, Message, Outcome, Task};
 use crate::graph::{Described, Device, Graph, GraphNode, NodeId, Work};
 use crate::plan::{Resolved, Unresolved, resolve};
@@ -20,8 +23,9 @@ use crate::problem::{Problem, Problems};
 use crate::project::Project;
 use crate::results::last_nodes;
 use crate::schedule::{Command, Event, Limits, Need, Scheduler};
-use crate::sources::find_all;
+use crate::sources::Outside;
 use crate::values::Unknown;
+use keeping::{Bypass, Keeping, anew};
 
 /// How long a node is given to stop before its process is killed.
 const GRACE: Duration = Duration::from_secs(10);
@@ -41,6 +45,8 @@ pub struct RunOptions {
     pub device: Option<Device>,
     /// Whether the first failure stops the run.
     pub fail_fast: bool,
+    /// Nodes that run although they have a result, which is replaced.
+    pub force: BTreeSet<NodeId>,
 }
 
 /// How a node ended, as told to the outside.
@@ -158,7 +164,7 @@ pub struct RunEnd {
 pub fn run(
     project: &Project,
     wanted: &[bool],
-    (store, stat): (Arc<LocalStore>, Arc<StatCache>),
+    (store, outside): (Arc<LocalStore>, Arc<Outside>),
     options: &RunOptions,
     observer: &mut dyn Observer,
 ) -> Result<RunEnd, Problems> {
@@ -166,8 +172,10 @@ pub fn run(
     let (sender, receiver) = channel();
     let logs = project.logs();
     std::fs::create_dir_all(&logs).map_err(|e| Problems::one(Problem::of_file(format!("{}: {e}", logs.display()))))?;
-    let executor = Executor::new(Arc::clone(&store), Arc::clone(&stat), project.root.clone(), logs, sender.clone());
-    check_sources(graph, wanted, &stat)?;
+    let workspace = Arc::new(Workspace::open(&project.root, store.root()));
+    let executor =
+        Executor::new(Arc::clone(&store), Arc::clone(&outside), Arc::clone(&workspace), logs, sender.clone());
+    check_sources(graph, wanted, &outside)?;
     check_devices(graph, wanted, options, &executor)?;
     forward_signals(sender);
     let needs: Vec<Need> = graph.nodes.iter().map(|node| need(&node.described, options)).collect();
@@ -178,10 +186,13 @@ pub fn run(
     for id in last_nodes(graph, wanted) {
         last[id] = true;
     }
+    for (last, node) in last.iter_mut().zip(&graph.nodes) {
+        *last |= node.outputs.iter().any(|output| output.path.is_some() && output.keep);
+    }
     let mut coordinator = Coordinator {
         graph,
         store,
-        stat,
+        outside,
         options,
         executor,
         observer,
@@ -191,7 +202,10 @@ pub fn run(
         keys: vec![None; graph.nodes.len()],
         ended: vec![None; graph.nodes.len()],
         last,
-        bypass: vec![false; graph.nodes.len()],
+        bypass: vec![None; graph.nodes.len()],
+        anew: anew(graph, wanted, &options.force),
+        keeping: Keeping::new(graph, wanted),
+        workspace,
         running: BTreeSet::new(),
         computing: BTreeMap::new(),
         held: Vec::new(),
@@ -203,6 +217,7 @@ pub fn run(
     let start = Instant::now();
     coordinator.observer.started(count);
     coordinator.drive(&receiver);
+    coordinator.restore_outputs();
     let wall = start.elapsed();
     let totals = Totals::of(&coordinator.ended);
     coordinator.observer.finished(&totals, wall);
@@ -239,10 +254,10 @@ fn limits(options: &RunOptions) -> Limits {
 }
 
 /// A missing file is told before anything runs, for all nodes at once.
-fn check_sources(graph: &Graph, wanted: &[bool], stat: &StatCache) -> Result<(), Problems> {
+fn check_sources(graph: &Graph, wanted: &[bool], outside: &Outside) -> Result<(), Problems> {
     let mut problems = Problems::default();
     for node in graph.nodes.iter().zip(wanted).filter(|(_, wanted)| **wanted).map(|(node, _)| node) {
-        for missing in find_all(&node.described.sources, stat).err().into_iter().flatten() {
+        for missing in outside.find_all(&node.described.sources).err().into_iter().flatten() {
             problems.push(Problem::new(missing.message, node.span).maybe_help(missing.help));
         }
     }
@@ -296,7 +311,7 @@ fn forward_signals(sender: Sender<Message>) {
 struct Coordinator<'a> {
     graph: &'a Graph,
     store: Arc<LocalStore>,
-    stat: Arc<StatCache>,
+    outside: Arc<Outside>,
     options: &'a RunOptions,
     executor: Executor,
     observer: &'a mut dyn Observer,
@@ -307,10 +322,14 @@ struct Coordinator<'a> {
     keys: Vec<Option<ActionKey>>,
     /// How each node ended, the last time that it did: one whose outputs were lost ends twice.
     ended: Vec<Option<Ended>>,
-    /// Nodes whose outputs the run is for: a hit must have them.
+    /// Nodes whose outputs the run is for, or lie in the project: a hit must have them.
     last: Vec<bool>,
-    /// Nodes among these whose record is there and whose outputs are not.
-    bypass: Vec<bool>,
+    /// Nodes that run although there is a record.
+    bypass: Vec<Option<Bypass>>,
+    /// Nodes that are still to run in any case.
+    anew: BTreeMap<NodeId, Bypass>,
+    keeping: Keeping,
+    workspace: Arc<Workspace>,
     running: BTreeSet<NodeId>,
     /// Keys that are being computed, and by which node.
     computing: BTreeMap<ActionKey, NodeId>,
@@ -355,6 +374,7 @@ impl Coordinator<'_> {
         match message {
             Message::Progress(id, progress) => self.observer.progress(&self.graph.nodes[id].name, &progress),
             Message::Finished(id, outcome, wall) => self.finished(id, outcome, wall),
+            Message::Note(note) => self.observer.note(&note),
             Message::Signal(signal) => self.stop(signal),
         }
     }
@@ -411,7 +431,7 @@ impl Coordinator<'_> {
 
     /// With `replace` the outputs that the node's record names are damaged: only another key can be a hit.
     fn resolve(&mut self, id: NodeId, replace: bool) -> Event {
-        let resolved = match resolve(self.graph, id, &self.results, (Some(&self.store), &self.stat)) {
+        let resolved = match resolve(self.graph, id, &self.results, (Some(&self.store), &self.outside)) {
             Ok(resolved) => resolved,
             Err(unresolved) => return self.unresolved(id, unresolved),
         };
@@ -430,13 +450,18 @@ impl Coordinator<'_> {
         }
         let found = self.store.get_results(&[key]);
         match found.map(|mut found| found.pop().flatten()) {
+            Ok(Some(_)) if self.anew.contains_key(&id) => {
+                self.bypass[id] = self.anew.get(&id).copied();
+                Event::Miss(id)
+            }
             Ok(Some(result)) if self.last[id] && !self.has_outputs(&result) => {
-                self.bypass[id] = true;
+                self.bypass[id] = Some(Bypass::Lost);
                 Event::Miss(id)
             }
             Ok(Some(result)) => {
-                self.end(id, &Ended::with(&result, true), Duration::ZERO);
+                let ended = Ended::with(&result, true);
                 self.results[id] = Some(Arc::new(result));
+                self.end(id, &ended, Duration::ZERO);
                 Event::Hit(id)
             }
             Ok(None) => Event::Miss(id),
@@ -488,7 +513,7 @@ impl Coordinator<'_> {
     fn start(&mut self, id: NodeId, replace: bool) -> Result<(), Event> {
         let graph = self.graph;
         let node = &graph.nodes[id];
-        let replace = replace || self.bypass[id];
+        let bypass = self.bypass[id].or(replace.then_some(Bypass::Lost));
         let Some(resolved) = self.resolved[id].clone() else {
             self.end(
                 id,
@@ -497,9 +522,8 @@ impl Coordinator<'_> {
             );
             return Err(Event::Failed(id));
         };
-        if replace {
-            let name = &node.name;
-            self.observer.note(&format!("the stored outputs of {name} are missing or damaged: it runs again"));
+        if let Some(text) = bypass.and_then(|bypass| bypass.note(node)) {
+            self.observer.note(&text);
         }
         self.observer.node_started(&node.name, &resolved.key);
         tracing::info!(node = %node.name, key = %resolved.key, "start");
@@ -517,13 +541,14 @@ impl Coordinator<'_> {
             exclusive: resources.exclusive,
             device: if needs_worker(&work) { self.options.device.unwrap_or(device) } else { Device::Cpu },
             work,
-            replace,
+            replace: bypass.is_some(),
         });
         Ok(())
     }
 
     fn finished(&mut self, id: NodeId, outcome: Outcome, wall: Duration) {
         self.running.remove(&id);
+        self.anew.remove(&id);
         let event = match outcome {
             Outcome::Done(done) => {
                 if !done.differing.is_empty() {
@@ -532,8 +557,9 @@ impl Coordinator<'_> {
                     let text = "is not deterministic: an earlier result differs and stays; both are kept";
                     self.observer.note(&format!("{name} {text} (outputs: {outputs})"));
                 }
-                self.end(id, &Ended::with(&done.result, false), wall);
+                let ended = Ended::with(&done.result, false);
                 self.results[id] = Some(done.result);
+                self.end(id, &ended, wall);
                 Event::Executed(id)
             }
             Outcome::Failed(reason, log) => {
@@ -553,6 +579,7 @@ impl Coordinator<'_> {
     fn end(&mut self, id: NodeId, ended: &Ended, wall: Duration) {
         self.ended[id] = Some(ended.clone());
         self.release(id);
+        self.drop_unkept(id);
         self.observer.node_finished(&self.graph.nodes[id].name, self.keys[id].as_ref(), ended, wall);
     }
 }

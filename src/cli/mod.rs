@@ -1,5 +1,6 @@
 //! The command line: arguments, exit codes, and one file per command. The outermost room: prints and exits.
 
+mod commit;
 mod doctor;
 mod explain;
 mod get;
@@ -87,6 +88,9 @@ enum Command {
     /// Copy an output of a finished node to a path.
     #[command(after_help = get::EXAMPLES)]
     Get(get::GetArgs),
+    /// Take outputs that lie at their paths for the results of their nodes, without running these.
+    #[command(after_help = commit::EXAMPLES)]
+    Commit(commit::CommitArgs),
     /// Print what a node wrote while it ran.
     #[command(after_help = log::EXAMPLES)]
     Log(log::LogArgs),
@@ -182,6 +186,7 @@ pub fn main() -> ExitCode {
         Command::Explain(args) => explain::explain(&args),
         Command::Report(args) => report::report(&args),
         Command::Get(args) => get::get(&args),
+        Command::Commit(args) => commit::commit(&args),
         Command::Log(args) => log::log(&args),
         Command::Stages(args) => stages::stages(&args),
         Command::Doctor(args) => Ok(doctor::doctor(&args)),

@@ -1,26 +1,31 @@
 //! `pru-flow run`.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::path::Path;
 use std::sync::Arc;
 
 use clap::Args;
+use pru_flow_cache::LocalStore;
 
 use super::{DONE, Exit, PipelineArgs, STAGE_FAILED, print, shown};
 use crate::diverged;
-use crate::graph::Device;
+use crate::execute::workspace::Workspace;
+use crate::graph::{Device, NodeId};
 use crate::project::{Project, Unloadable};
 use crate::report::Both;
 use crate::report::human::Human;
 use crate::report::json::JsonLines;
 use crate::results;
 use crate::run::{Observer, RunEnd, RunOptions, run as run_nodes};
+use crate::sources::Outside;
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
   pru-flow run quickstart
   pru-flow run pipelines/mnist.yaml --set data.root=DIR -j 2
   pru-flow run pipelines/mnist.yaml 'relearn[method=pru]' --set relearn.lr=0.002
+  pru-flow run pipelines/mnist.yaml --force 'original[seed=7]'     once more, though it is cached
   pru-flow run pipelines/mnist.yaml --json | jq -r 'select(.event == \"node_finished\") | .node'";
 
 #[derive(Args)]
@@ -38,6 +43,9 @@ pub(super) struct RunArgs {
     /// Where stages that compute with libtorch run: auto, cpu, cuda or cuda:0 [default: as the pipeline says].
     #[arg(long, value_name = "D")]
     device: Option<Device>,
+    /// Run these nodes although they have a result, and replace it: `relearn`, `relearn[method=pru]`.
+    #[arg(long, value_name = "NODE")]
+    force: Vec<String>,
     /// After a failure, run what does not depend on it (the default).
     #[arg(long, overrides_with = "fail_fast")]
     keep_going: bool,
@@ -61,6 +69,7 @@ pub(super) fn run(args: &RunArgs, verbose: bool) -> Result<u8, Exit> {
         cpus: args.cpus.unwrap_or(cores as u32),
         device: args.device,
         fail_fast: args.fail_fast,
+        force: forced(&project, &wanted, &args.force)?,
     };
     let run_id = format!("{}-{}", jiff::Timestamp::now().strftime("%Y%m%dT%H%M%SZ"), std::process::id());
     let events = events_file(&project.runs(), &run_id)?;
@@ -71,14 +80,15 @@ pub(super) fn run(args: &RunArgs, verbose: bool) -> Result<u8, Exit> {
     let mut both = Both(&mut recorded, told);
     let end = run_nodes(&project, &wanted, (Arc::clone(&store), Arc::clone(&stat)), &options, &mut both);
     // Both are indexes: without them the next run reads more, and that is all.
-    if let Err(error) = stat.save() {
+    if let Err(error) = stat.stat.save() {
         tracing::debug!("the digests of outside files are not remembered: {error}");
     }
     if let Err(error) = store.save_index() {
         tracing::debug!("the verified blobs are not remembered: {error}");
     }
     let end = end.map_err(|problems| Unloadable { source: project.source.clone(), problems }).map_err(Box::new)?;
-    let copied = copy_results(&project, &wanted, &store, &end)?;
+    let mut copied = copy_results(&project, &wanted, &store, &end)?;
+    copied.extend(publish(&project, (&store, &stat), &end)?);
     if !args.json {
         show_results(&copied);
     }
@@ -87,6 +97,27 @@ pub(super) fn run(args: &RunArgs, verbose: bool) -> Result<u8, Exit> {
         None if end.totals.failed > 0 || has_diverged(&project, &wanted, &end) => STAGE_FAILED,
         None => DONE,
     })
+}
+
+/// The nodes that are to run in any case.
+fn forced(project: &Project, wanted: &[bool], names: &[String]) -> Result<BTreeSet<NodeId>, Exit> {
+    let forced = project.graph.select(names).map_err(Exit::usage)?;
+    if let Some(id) = forced.iter().find(|id| !wanted[**id]) {
+        let name = &project.graph.nodes[*id].name;
+        return Err(Exit::usage(format!("{name} is not part of this run: name it among the nodes to run, too")));
+    }
+    Ok(forced.into_iter().collect())
+}
+
+/// Writes what the pipeline publishes, as far as it is there.
+fn publish(
+    project: &Project,
+    (store, outside): (&LocalStore, &Outside),
+    end: &RunEnd,
+) -> Result<Vec<results::Copied>, Exit> {
+    let workspace = Workspace::open(&project.root, store.root());
+    let published = results::publish(&project.graph, &workspace, (store, outside), &end.results);
+    published.map_err(|message| Exit::Message(message, STAGE_FAILED))
 }
 
 /// Whether anything that the run is for is not there, as a training diverged; tables and figures go without such nodes.
@@ -105,7 +136,7 @@ fn events_file(runs: &Path, run_id: &str) -> Result<File, Exit> {
 fn copy_results(
     project: &Project,
     wanted: &[bool],
-    store: &pru_flow_cache::LocalStore,
+    store: &LocalStore,
     end: &RunEnd,
 ) -> Result<Vec<results::Copied>, Exit> {
     let mut all = Vec::new();
