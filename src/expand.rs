@@ -54,7 +54,7 @@ pub fn expand(pipeline: &Pipeline, bases: &Bases, problems: &mut Problems) -> Gr
     let paths = writes::check(&mut nodes, &publish, &bases.root, problems);
     let nodes = nodes.into_iter().map(|cell| cell.node).collect();
     let publish = publish.into_iter().map(|(_, publish)| publish).collect();
-    Graph { nodes, order, publish, paths, root: bases.root.clone() }
+    Graph { nodes, order, limits: limits(pipeline, problems), publish, paths, root: bases.root.clone() }
 }
 
 struct Expansion<'a> {
@@ -515,6 +515,23 @@ enum Refused {
     Always(Problem),
     /// It does not fit this cell.
     Here(Problem),
+}
+
+/// How much of a resource of the user's own there is, by the pipeline.
+fn limits(pipeline: &Pipeline, problems: &mut Problems) -> BTreeMap<String, u32> {
+    let mut limits = BTreeMap::new();
+    for (key, node) in &pipeline.limits {
+        let filled = Scope::new(&pipeline.params, None).fill(node, problems);
+        match filled.value {
+            Value::Int(n) if (0..=i64::from(u32::MAX)).contains(&n) => drop(limits.insert(key.text.clone(), n as u32)),
+            Value::Wrong => {}
+            _ => {
+                let problem = filled.problem(format!("the limit of `{}` is a whole number from 0", key.text));
+                problems.push(problem.help("limits: {database: 2}"));
+            }
+        }
+    }
+    limits
 }
 
 fn ports_are_declared(cell: &Cell<'_>) -> bool {

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use pru_flow_stages::{OutputKind, Resources, Sees, StageDef};
 
 use crate::command::CommandWork;
+use crate::policy::Policy;
 use crate::problem::{Problems, Span, suggest};
 use crate::selector::Selector;
 use crate::written::Paths;
@@ -61,8 +62,10 @@ pub struct Described {
     pub device: Device,
     /// Files that it reads from outside.
     pub sources: Vec<ExternalFile>,
-    /// Whether it runs in every run.
-    pub always: bool,
+    /// How often and how long it may run.
+    pub policy: Policy,
+    /// Whatever else it draws on that is limited, by name.
+    pub named: BTreeMap<String, u32>,
 }
 
 impl Described {
@@ -76,7 +79,14 @@ impl Described {
     /// Work that takes no more than a core.
     #[must_use]
     pub fn of(work: Work) -> Self {
-        Self { work, resources: Resources::default(), device: Device::Auto, sources: Vec::new(), always: false }
+        Self {
+            work,
+            resources: Resources::default(),
+            device: Device::Auto,
+            sources: Vec::new(),
+            policy: Policy::default(),
+            named: BTreeMap::new(),
+        }
     }
 
     /// The results of other nodes without which the work is not known.
@@ -243,6 +253,8 @@ pub struct Graph {
     pub nodes: Vec<GraphNode>,
     /// A topological order: producers first, else the order of the file.
     pub order: Vec<NodeId>,
+    /// How much of a resource of the user's own there is.
+    pub limits: BTreeMap<String, u32>,
     /// Files outside the store that are copies of outputs.
     pub publish: Vec<Publish>,
     /// Outputs that lie in the project.

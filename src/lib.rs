@@ -20,7 +20,8 @@
 //! - [`pipeline`]: the file as written. [`import`]: other files that it names. [`template`]: `${...}`.
 //!   [`overrides`]: `--set`, and params given to imports. [`matrix`]: cells. [`selector`]: names of nodes and results,
 //!   as printed and as typed.
-//! - [`params`]: params of a built-in stage against the types that it declares. [`resources`]: what a stage draws on.
+//! - [`params`]: params of a built-in stage against the types that it declares. [`resources`]: what a stage draws on. [`policy`]: how often and how long it
+//!   may run.
 //! - [`recipe`]: what one cell does. [`expand`]: pipeline to [`graph`]: one node a cell, inputs and results resolved,
 //!   params checked by the stage's own types. [`order`]: who goes first, or which stages form a circle.
 //! - [`diverged`]: results without outputs.
@@ -56,6 +57,7 @@ pub mod overrides;
 pub mod params;
 pub mod pipeline;
 pub mod plan;
+pub mod policy;
 pub mod problem;
 pub mod project;
 pub mod recipe;

@@ -7,8 +7,8 @@ mod command;
 
 use pru_flow_stages::{BUILTINS, StageDef};
 
-use command::{COMMAND_ONLY, read_always, read_list, read_outputs};
-pub use command::{CommandFields, OutputSpec};
+use command::{COMMAND_ONLY, POLICY, read_list, read_outputs};
+pub use command::{CommandFields, OutputSpec, PolicyFields};
 
 use crate::problem::{Problem, Problems, Span, TextId, did_you_mean, suggest};
 use crate::yaml::{self, Key, Node, Value};
@@ -24,6 +24,8 @@ pub struct Pipeline {
     pub stages: Vec<StageSpec>,
     /// Other pipelines whose stages this one uses.
     pub imports: Vec<Import>,
+    /// How much of a resource of the user's own there is.
+    pub limits: Vec<(Key, Node)>,
     /// Files outside the store that are copies of outputs: path and reference.
     pub publish: Vec<(Key, Node)>,
 }
@@ -58,8 +60,8 @@ pub struct StageSpec {
     pub code: Option<Vec<Node>>,
     /// Where and how a command runs.
     pub command: CommandFields,
-    /// Whether it runs in every run.
-    pub always: bool,
+    /// How often and how long it may run.
+    pub policy: PolicyFields,
     /// Axes of cells.
     pub matrix: Option<MatrixSpec>,
     /// What it draws on, a mapping.
@@ -115,7 +117,7 @@ impl Pipeline {
             problems.push(Problem::new(message, root.span).help(help));
             return None;
         };
-        let known = ["version", "name", "import", "params", "defaults", "stages", "publish"];
+        let known = ["version", "name", "import", "params", "defaults", "limits", "stages", "publish"];
         let fields = Fields::of(&root, "the pipeline", &known, problems);
         check_version(&fields, problems);
         let name = fields.text("name", problems).unwrap_or_else(|| {
@@ -153,7 +155,11 @@ impl Pipeline {
         for (_, node) in publish.iter().filter(|(_, node)| !matches!(node.value, Value::Text(_) | Value::Wrong)) {
             wrong_kind("`publish` names an output for each path", node, PUBLISH_EXAMPLE, problems);
         }
-        let pipeline = Self { name, params, stages, imports, publish };
+        let limits = match fields.mapping("limits", LIMITS_EXAMPLE, problems).map(|node| node.value) {
+            Some(Value::Map(entries)) => entries,
+            _ => Vec::new(),
+        };
+        let pipeline = Self { name, params, stages, imports, limits, publish };
         pipeline.check_names(problems);
         Some(pipeline)
     }
@@ -176,6 +182,7 @@ impl Pipeline {
 }
 
 const PUBLISH_EXAMPLE: &str = "publish: {results/table1.tex: tables.latex}";
+const LIMITS_EXAMPLE: &str = "limits: {database: 2}";
 const IMPORT_EXAMPLE: &str = "import: {paper: paper.yaml}";
 
 fn read_imports(node: Option<&Node>, problems: &mut Problems) -> Vec<Import> {
@@ -245,7 +252,7 @@ impl StageSpec {
             outputs: Vec::new(),
             code: None,
             command: CommandFields::default(),
-            always: false,
+            policy: PolicyFields::default(),
             matrix: None,
             resources: None,
         };
@@ -254,8 +261,8 @@ impl StageSpec {
             wrong_kind(&message, node, "give it `uses:` or `command:`", problems);
             return spec;
         };
-        let of_all = ["uses", "command", "with", "inputs", "outputs", "matrix", "resources", "always"];
-        let known = [&of_all[..], COMMAND_ONLY].concat();
+        let of_all = ["uses", "command", "with", "inputs", "outputs", "matrix", "resources"];
+        let known = [&of_all[..], POLICY, COMMAND_ONLY].concat();
         let fields = Fields::of(node, &format!("the stage `{}`", key.text), &known, problems);
         spec.work = read_work(key, &fields, problems);
         spec.with = fields.mapping("with", "with: {epochs: 10}", problems);
@@ -264,7 +271,7 @@ impl StageSpec {
         spec.resources = fields.mapping("resources", "resources: {cpus: 2}", problems);
         spec.code = fields.get("code").map(|node| read_list(Some(node)));
         spec.command = CommandFields::read(&fields, problems);
-        spec.always = read_always(&fields, problems);
+        spec.policy = PolicyFields::read(&fields);
         if let Some(node) = fields.get("matrix") {
             spec.matrix = MatrixSpec::read(node, problems);
             if spec.matrix.is_none() {
@@ -393,13 +400,16 @@ struct Defaults {
 }
 
 /// Fields that may have a default, and whether a built-in takes them too.
-const WITH_DEFAULT: [(&str, bool); 7] = [
+const WITH_DEFAULT: [(&str, bool); 10] = [
     ("cwd", false),
     ("env", false),
     ("environment", false),
     ("pass_env", false),
     ("sandbox", false),
     ("always", true),
+    ("retries", true),
+    ("timeout", true),
+    ("priority", true),
     ("resources", true),
 ];
 

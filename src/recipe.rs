@@ -12,6 +12,7 @@ use pru_flow_stages::{OutputPort, StageDef};
 use crate::graph::{Described, ExternalFile, Output, Work};
 use crate::params::ParamTypes;
 use crate::pipeline::{self, StageSpec};
+use crate::policy;
 use crate::problem::{Problem, Problems, Span};
 use crate::resources;
 use crate::template::{Results, Scope};
@@ -69,8 +70,8 @@ impl Recipe {
             pipeline::Work::Uses(def) => self.builtin(def, &with_results, problems),
             pipeline::Work::Command(node) => command::describe(self, node, &scope, &with_results, problems),
         };
-        described.device = resources::read(&self.spec, &scope, &mut described.resources, problems);
-        described.always = self.spec.always;
+        described.device = resources::read(&self.spec, &scope, &mut described, problems);
+        described.policy = policy::read(&self.spec.policy, &scope, problems);
         Some(described)
     }
 

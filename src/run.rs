@@ -1,6 +1,7 @@
 //! A run: the coordinator owns all state, obeys the scheduler, hears the executor through one channel, and tells an
 //! [`Observer`] what happens. Decides nothing about order and does no work of a node itself.
 
+mod deadline;
 mod keeping;
 
 use std::borrow::Cow;
@@ -25,6 +26,7 @@ use crate::results::last_nodes;
 use crate::schedule::{Command, Event, Limits, Need, Scheduler};
 use crate::sources::Outside;
 use crate::values::Unknown;
+use deadline::Deadline;
 use keeping::{Bypass, Keeping, anew};
 
 /// How long a node is given to stop before its process is killed.
@@ -47,6 +49,8 @@ pub struct RunOptions {
     pub fail_fast: bool,
     /// Nodes that run although they have a result, which is replaced.
     pub force: BTreeSet<NodeId>,
+    /// How much of a resource of the user's own there is, before what the pipeline says.
+    pub limits: BTreeMap<String, u32>,
 }
 
 /// How a node ended, as told to the outside.
@@ -177,10 +181,12 @@ pub fn run(
         Executor::new(Arc::clone(&store), Arc::clone(&outside), Arc::clone(&workspace), logs, sender.clone());
     check_sources(graph, wanted, &outside)?;
     check_devices(graph, wanted, options, &executor)?;
+    let limits = limits(graph, options);
+    check_limits(graph, wanted, &limits)?;
     forward_signals(sender);
     let needs: Vec<Need> = graph.nodes.iter().map(|node| need(&node.described, options)).collect();
     let producers = (0..graph.nodes.len()).map(|id| graph.producers(id)).collect();
-    let scheduler = Scheduler::new(producers, &needs, &graph.order, wanted, limits(options), options.fail_fast);
+    let scheduler = Scheduler::new(producers, &needs, &graph.order, wanted, limits, options.fail_fast);
     let count = wanted.iter().filter(|w| **w).count();
     let mut last = vec![false; graph.nodes.len()];
     for id in last_nodes(graph, wanted) {
@@ -206,7 +212,7 @@ pub fn run(
         anew: anew(graph, wanted, &options.force),
         keeping: Keeping::new(graph, wanted),
         workspace,
-        running: BTreeSet::new(),
+        running: BTreeMap::new(),
         computing: BTreeMap::new(),
         held: Vec::new(),
         released: Vec::new(),
@@ -225,7 +231,7 @@ pub fn run(
 }
 
 fn need(described: &Described, options: &RunOptions) -> Need {
-    let resources = &described.resources;
+    let Described { resources, policy, named, .. } = described;
     let on_gpu = needs_worker(&described.work)
         && match options.device.unwrap_or(described.device) {
             Device::Cpu => false,
@@ -237,10 +243,15 @@ fn need(described: &Described, options: &RunOptions) -> Need {
         gpus: if on_gpu { resources.gpus.max(1) } else { 0 },
         memory_bytes: resources.memory_bytes,
         exclusive: resources.exclusive,
+        named: named.clone(),
+        priority: policy.priority,
+        retries: policy.retries,
     }
 }
 
-fn limits(options: &RunOptions) -> Limits {
+fn limits(graph: &Graph, options: &RunOptions) -> Limits {
+    let mut named = graph.limits.clone();
+    named.extend(options.limits.iter().map(|(name, n)| (name.clone(), *n)));
     let memory = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let total_kib =
         memory.lines().find_map(|line| line.strip_prefix("MemTotal:")?.split_whitespace().next()?.parse().ok());
@@ -250,6 +261,7 @@ fn limits(options: &RunOptions) -> Limits {
         // One node at a time on a device, and only the first device is taken unasked: memory is not watched yet.
         gpus: 1,
         memory_bytes: total_kib.map_or(u64::MAX, |kib: u64| kib * 1024),
+        named,
     }
 }
 
@@ -259,6 +271,21 @@ fn check_sources(graph: &Graph, wanted: &[bool], outside: &Outside) -> Result<()
     for node in graph.nodes.iter().zip(wanted).filter(|(_, wanted)| **wanted).map(|(node, _)| node) {
         for missing in outside.find_all(&node.described.sources).err().into_iter().flatten() {
             problems.push(Problem::new(missing.message, node.span).maybe_help(missing.help));
+        }
+    }
+    problems.into_result(())
+}
+
+/// A resource of which nobody says how much there is would limit nothing.
+fn check_limits(graph: &Graph, wanted: &[bool], limits: &Limits) -> Result<(), Problems> {
+    let mut problems = Problems::default();
+    for node in graph.nodes.iter().zip(wanted).filter(|(_, wanted)| **wanted).map(|(node, _)| node) {
+        for name in node.described.named.keys().filter(|name| !limits.named.contains_key(*name)) {
+            let problem =
+                Problem::new(format!("`{}` needs `{name}`, of which no limit is known", node.stage), node.span);
+            problems.push(
+                problem.help(format!("add `limits: {{{name}: 2}}` to the pipeline, or run with `--limit {name}=2`")),
+            );
         }
     }
     problems.into_result(())
@@ -330,7 +357,8 @@ struct Coordinator<'a> {
     anew: BTreeMap<NodeId, Bypass>,
     keeping: Keeping,
     workspace: Arc<Workspace>,
-    running: BTreeSet<NodeId>,
+    /// Nodes that run, and when they are to be stopped.
+    running: BTreeMap<NodeId, Deadline>,
     /// Keys that are being computed, and by which node.
     computing: BTreeMap<ActionKey, NodeId>,
     /// Nodes that wait until another one (the first) has computed the key of both.
@@ -353,6 +381,7 @@ impl Coordinator<'_> {
                 Err(RecvTimeoutError::Disconnected) => break,
             }
             // After every message: a node that reports without pause must not put this off.
+            self.stop_late_ones();
             if self.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
                 self.kill();
             }
@@ -360,14 +389,14 @@ impl Coordinator<'_> {
                 break;
             }
         }
-        for id in std::mem::take(&mut self.running) {
+        for id in std::mem::take(&mut self.running).into_keys() {
             self.end(id, &Ended::Cancelled, Duration::ZERO);
         }
     }
 
     fn kill(&mut self) {
         self.killed.get_or_insert_with(Instant::now);
-        self.executor.kill();
+        self.executor.kill(None);
     }
 
     fn hear(&mut self, message: Message) {
@@ -392,7 +421,7 @@ impl Coordinator<'_> {
             let stages = if n == 1 { "1 node was".to_owned() } else { format!("{n} nodes were") };
             self.observer.note(&format!("stopping: {stages} asked to stop (at most {s} s; again to stop at once)"));
         }
-        self.executor.ask_stop();
+        self.executor.ask_stop(None);
         let commands = self.scheduler.on(Event::Stop);
         self.obey(commands);
     }
@@ -436,7 +465,7 @@ impl Coordinator<'_> {
             Err(unresolved) => return self.unresolved(id, unresolved),
         };
         if let Cow::Owned(described) = &resolved.described {
-            self.scheduler.revise(id, need(described, self.options));
+            self.scheduler.revise(id, &need(described, self.options));
         }
         let same = self.keys[id] == Some(resolved.key);
         if !same {
@@ -527,8 +556,8 @@ impl Coordinator<'_> {
         }
         self.observer.node_started(&node.name, &resolved.key);
         tracing::info!(node = %node.name, key = %resolved.key, "start");
-        self.running.insert(id);
-        let Described { work, resources, device, .. } = resolved.described.into_owned();
+        let Described { work, resources, device, policy, .. } = resolved.described.into_owned();
+        self.running.insert(id, Deadline::of(&policy));
         self.executor.start(Task {
             id,
             name: node.name.clone(),
@@ -547,8 +576,15 @@ impl Coordinator<'_> {
     }
 
     fn finished(&mut self, id: NodeId, outcome: Outcome, wall: Duration) {
-        self.running.remove(&id);
-        self.anew.remove(&id);
+        let timed_out = self.running.remove(&id).and_then(|deadline| deadline.passed());
+        let outcome = match (outcome, timed_out) {
+            // It was asked to stop for this, and not by the user.
+            (Outcome::Stopped, Some(after)) if self.signal.is_none() => Outcome::Failed(
+                format!("it ran longer than its timeout of {} s, and was stopped", after.as_secs_f64()),
+                String::new(),
+            ),
+            (outcome, _) => outcome,
+        };
         let event = match outcome {
             Outcome::Done(done) => {
                 if !done.differing.is_empty() {
@@ -557,13 +593,22 @@ impl Coordinator<'_> {
                     let text = "is not deterministic: an earlier result differs and stays; both are kept";
                     self.observer.note(&format!("{name} {text} (outputs: {outputs})"));
                 }
+                self.anew.remove(&id);
                 let ended = Ended::with(&done.result, false);
                 self.results[id] = Some(done.result);
                 self.end(id, &ended, wall);
                 Event::Executed(id)
             }
             Outcome::Failed(reason, log) => {
-                self.end(id, &Ended::Failed(reason, log), wall);
+                match self.scheduler.tries(id) {
+                    (now, most) if now < most => {
+                        let name = &self.graph.nodes[id].name;
+                        self.observer
+                            .note(&format!("{name} failed, and is tried again ({now} of {most} tries): {reason}"));
+                        self.release(id);
+                    }
+                    _ => self.end(id, &Ended::Failed(reason, log), wall),
+                }
                 Event::Failed(id)
             }
             Outcome::Stopped => {

@@ -35,7 +35,7 @@ fn a_file_that_is_no_mapping_says_what_it_needs() {
         &[
             (
                 "unknown field `x` in the pipeline",
-                "fields: `version`, `name`, `import`, `params`, `defaults`, `stages`, `publish`",
+                "fields: `version`, `name`, `import`, `params`, `defaults`, `limits`, `stages`, `publish`",
             ),
             ("the pipeline has no `version`", "add `version: 1`"),
             ("the pipeline has no `name`", "add `name: my-experiment`"),

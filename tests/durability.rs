@@ -330,7 +330,7 @@ fn no_room_for_a_copy_of_an_input_is_told_with_the_stage_and_the_path() {
     let failed = events.iter().find(|event| event["outcome"] == "failed").expect("one fails");
     assert_eq!(failed["node"], "reader");
     let reason = failed["reason"].as_str().unwrap_or_default();
-    assert!(reason.contains("/in/o/0") && reason.contains("too large"), "{reason}");
+    assert!(reason.contains("/in/o/o") && reason.contains("too large"), "{reason}");
     expect_empty(&project.path(".pru-flow/tmp"));
     assert_eq!(project.pru_flow(&["run", "pipeline.yaml", "--json"]).expect_code(0).finished()["executed"], 1);
 }

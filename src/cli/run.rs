@@ -46,6 +46,9 @@ pub(super) struct RunArgs {
     /// Run these nodes although they have a result, and replace it: `relearn`, `relearn[method=pru]`.
     #[arg(long, value_name = "NODE")]
     force: Vec<String>,
+    /// How much there is of a resource of your own [default: as the pipeline says under `limits:`].
+    #[arg(long, value_name = "NAME=N", value_parser = limit)]
+    limit: Vec<(String, u32)>,
     /// After a failure, run what does not depend on it (the default).
     #[arg(long, overrides_with = "fail_fast")]
     keep_going: bool,
@@ -70,6 +73,7 @@ pub(super) fn run(args: &RunArgs, verbose: bool) -> Result<u8, Exit> {
         device: args.device,
         fail_fast: args.fail_fast,
         force: forced(&project, &wanted, &args.force)?,
+        limits: args.limit.iter().cloned().collect(),
     };
     let run_id = format!("{}-{}", jiff::Timestamp::now().strftime("%Y%m%dT%H%M%SZ"), std::process::id());
     let events = events_file(&project.runs(), &run_id)?;
@@ -97,6 +101,11 @@ pub(super) fn run(args: &RunArgs, verbose: bool) -> Result<u8, Exit> {
         None if end.totals.failed > 0 || has_diverged(&project, &wanted, &end) => STAGE_FAILED,
         None => DONE,
     })
+}
+
+fn limit(text: &str) -> Result<(String, u32), String> {
+    let parsed = text.split_once('=').and_then(|(name, n)| Some((name.to_owned(), n.parse().ok()?)));
+    parsed.ok_or_else(|| "a limit is NAME=N, as in `database=2`".to_owned())
 }
 
 /// The nodes that are to run in any case.

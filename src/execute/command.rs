@@ -84,7 +84,7 @@ impl Shared {
 
     /// Copies of inputs in the attempt's folder, inputs that lie in the project, and the paths of the outputs.
     fn places(&self, task: &Task, work: &CommandWork, folder: &Path) -> Result<Places, Failure> {
-        let cannot = |error: &dyn std::fmt::Display| failed(format!("preparing the attempt: {error}"));
+        let cannot = |error: &dyn std::fmt::Display| failed(format!("preparing the attempt's folder: {error}"));
         let mut inputs = BTreeMap::new();
         for (port, artifacts) in &task.inputs {
             let mut paths = Vec::new();

@@ -19,7 +19,7 @@ use std::os::unix::process::CommandExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -121,7 +121,6 @@ struct Shared {
     workspace: Arc<Workspace>,
     logs: PathBuf,
     messages: Sender<Message>,
-    cancelled: Arc<AtomicBool>,
     running: Mutex<BTreeMap<NodeId, Arc<Running>>>,
     watcher: OnceLock<Result<Arc<Watcher>, String>>,
     workers: OnceLock<Result<WorkerPool, String>>,
@@ -144,7 +143,6 @@ impl Executor {
             workspace,
             logs,
             messages,
-            cancelled: Arc::new(AtomicBool::new(false)),
             running: Mutex::new(BTreeMap::new()),
             watcher: OnceLock::new(),
             workers: OnceLock::new(),
@@ -179,19 +177,19 @@ impl Executor {
         }
     }
 
-    /// Asks everything that runs to stop.
-    pub fn ask_stop(&self) {
-        self.shared.cancelled.store(true, Ordering::Relaxed);
-        for running in self.shared.running.lock().unwrap_or_else(PoisonError::into_inner).values() {
-            running.ask_stop();
-        }
+    /// Asks a node, or everything that runs, to stop.
+    pub fn ask_stop(&self, only: Option<NodeId>) {
+        self.each_running(only, Running::ask_stop);
     }
 
-    /// Kills every process that runs a node.
-    pub fn kill(&self) {
-        for running in self.shared.running.lock().unwrap_or_else(PoisonError::into_inner).values() {
-            running.kill();
-        }
+    /// Kills the process that runs a node, or all of them.
+    pub fn kill(&self, only: Option<NodeId>) {
+        self.each_running(only, Running::kill);
+    }
+
+    fn each_running(&self, only: Option<NodeId>, what: fn(&Running)) {
+        let running = self.shared.running.lock().unwrap_or_else(PoisonError::into_inner);
+        running.iter().filter(|(id, _)| only.is_none_or(|only| only == **id)).for_each(|(_, running)| what(running));
     }
 
     /// What a worker says of itself.
@@ -305,7 +303,7 @@ impl Shared {
             }
             Work::Builtin { def, .. } => {
                 let attempt = describe(&self.store, task, &folder.path, device, log)?;
-                run_here(def, &attempt, &self.cancelled, &mut on)
+                run_here(def, &attempt, &running.stopped(), &mut on)
             }
             Work::Waiting(_) => Err(failed("started before its params were known, which is a bug".to_owned())),
             Work::Command(work) => self.run_command(task, work, &folder.path, log, running),

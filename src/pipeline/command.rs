@@ -147,14 +147,25 @@ impl OutputSpec {
     }
 }
 
-/// `always: true`.
-pub(super) fn read_always(fields: &Fields<'_>, problems: &mut Problems) -> bool {
-    match fields.get("always").map(|node| (&node.value, node)) {
-        None | Some((Value::Wrong, _)) => false,
-        Some((Value::Bool(always), _)) => *always,
-        Some((_, node)) => {
-            wrong_kind("`always` is true or false", node, "always: true", problems);
-            false
-        }
+/// How often and how long a stage may run, as written.
+#[derive(Clone, Debug, Default)]
+pub struct PolicyFields {
+    /// Whether it runs in every run.
+    pub always: Option<Node>,
+    /// How often it is tried again.
+    pub retries: Option<Node>,
+    /// When it is stopped.
+    pub timeout: Option<Node>,
+    /// Whether it goes before others.
+    pub priority: Option<Node>,
+}
+
+/// Its fields.
+pub(super) const POLICY: &[&str] = &["always", "retries", "timeout", "priority"];
+
+impl PolicyFields {
+    pub(super) fn read(fields: &Fields<'_>) -> Self {
+        let get = |name| fields.get(name).cloned();
+        Self { always: get("always"), retries: get("retries"), timeout: get("timeout"), priority: get("priority") }
     }
 }

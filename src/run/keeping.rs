@@ -39,7 +39,7 @@ impl Bypass {
 
 /// Nodes that are to run in any case.
 pub(super) fn anew(graph: &Graph, wanted: &[bool], force: &BTreeSet<NodeId>) -> BTreeMap<NodeId, Bypass> {
-    let always = (0..graph.nodes.len()).filter(|id| wanted[*id] && graph.nodes[*id].described.always);
+    let always = (0..graph.nodes.len()).filter(|id| wanted[*id] && graph.nodes[*id].described.policy.always);
     let mut anew: BTreeMap<NodeId, Bypass> = always.map(|id| (id, Bypass::Always)).collect();
     anew.extend(force.iter().filter(|id| wanted[**id]).map(|id| (*id, Bypass::Asked)));
     anew
