@@ -36,6 +36,7 @@
 //! - [`schedule`]: a pure state machine; simulated in its tests over every graph of four nodes.
 //! - [`execute`]: runs one node: checks its inputs, runs it, checks its sources, publishes.
 //! - [`run`]: the coordinator, which owns all state. [`results`]: copies of last outputs under readable names.
+//! - [`schema`]: a JSON Schema of pipelines, for editors.
 //! - [`report`] and [`cli`]: the only rooms that print. [`project`]: where things lie.
 
 pub mod adopt;
@@ -66,6 +67,7 @@ pub mod resources;
 pub mod results;
 pub mod run;
 pub mod schedule;
+pub mod schema;
 pub mod selector;
 pub mod shell;
 pub mod sources;
