@@ -23,7 +23,7 @@ use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use pru_flow_cache::{Action, ActionInput, ActionKey, ActionResult, Finished, LocalStore, Put, StatCache, Verdict};
+use pru_flow_cache::{Action, ActionInput, ActionKey, ActionResult, Finished, How, LocalStore, Put, StatCache, Verdict};
 use pru_flow_stages::io::{Attempt, Input, InputFile, Progress, StageEvent, StageIo};
 use pru_flow_stages::protocol::{Failure, FailureKind, Hello};
 use pru_flow_stages::{StageDef, StageError};
@@ -339,7 +339,7 @@ impl Shared {
         for file in &given.files {
             let to = if file.name.is_empty() { target.to_owned() } else { target.join(&file.name) };
             std::fs::create_dir_all(to.parent().unwrap_or(target)).map_err(|e| e.to_string())?;
-            self.store.restore_from(&given.result, &file.digest, &to).map_err(|e| e.to_string())?;
+            self.store.restore(&given.result, &file.digest, &to, How::Copy).map_err(|e| e.to_string())?;
         }
         Ok(())
     }
