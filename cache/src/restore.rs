@@ -80,9 +80,9 @@ impl LocalStore {
             loop {
                 let first = next.fetch_add(TAKEN, Ordering::Relaxed);
                 let Some(rest) = files.get(first..).filter(|rest| !rest.is_empty()) else { return outcomes };
-                for (index, file) in rest.iter().take(TAKEN).enumerate() {
-                    outcomes.push((first + index, self.restore(file.result, &file.digest, file.to, file.how)));
-                }
+                let taken = rest.iter().take(TAKEN);
+                let done = taken.map(|file| self.restore(file.result, &file.digest, file.to, file.how));
+                outcomes.push((first, done.collect::<Vec<_>>()));
             }
         };
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
@@ -96,8 +96,8 @@ impl LocalStore {
             }
             outcomes
         });
-        outcomes.sort_by_key(|(index, _)| *index);
-        outcomes.into_iter().map(|(_, outcome)| outcome).collect()
+        outcomes.sort_by_key(|(first, _)| *first);
+        outcomes.into_iter().flat_map(|(_, outcomes)| outcomes).collect()
     }
 
     /// Gives the blob a second name, or copies it where that is not possible.

@@ -163,7 +163,12 @@ fn what_cannot_be_linked_is_copied() {
     place.store.restore(&result, &model(&result), &target, How::HardLink).unwrap();
     assert_eq!(Digest::of_file(&target).unwrap().0, model(&result));
     assert_eq!(mode(&target) & 0o600, 0o600, "a copy is the user's own");
-    assert_eq!(std::fs::read_dir(elsewhere.path()).unwrap().count(), 1);
+    std::fs::create_dir_all(elsewhere.path().join("taken/x")).unwrap();
+    for how in [How::Copy, How::HardLink] {
+        assert!(place.store.restore(&result, &model(&result), &elsewhere.path().join("taken"), how).is_err());
+        place.store.restore(&result, &model(&result), &elsewhere.path().join("new/model"), how).unwrap();
+    }
+    assert_eq!(std::fs::read_dir(elsewhere.path()).unwrap().count(), 3, "nothing is left beside");
 }
 
 #[test]
