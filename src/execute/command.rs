@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
+use pru_flow_cache::How;
 use pru_flow_stages::protocol::{Failure, FailureKind};
 
 use super::running::Running;
@@ -129,7 +130,7 @@ impl Shared {
         fs::create_dir_all(if given.folder { &target } else { copies }).map_err(|e| e.to_string())?;
         for file in &given.files {
             let to = if file.name.is_empty() { target.clone() } else { target.join(&file.name) };
-            self.store.restore_from(&given.result, &file.digest, &to).map_err(|e| e.to_string())?;
+            self.store.restore(&given.result, &file.digest, &to, How::Copy).map_err(|e| e.to_string())?;
         }
         Ok(target)
     }

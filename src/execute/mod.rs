@@ -359,8 +359,12 @@ impl Shared {
         let finished = Finished { action: task.action.clone(), node: task.name.clone(), measurements, provenance };
         let put = if task.replace { Put::Replace } else { Put::IfAbsent };
         let published = self.store.publish(&outputs, finished, put).map_err(|e| failed(e.to_string()))?;
-        for output in task.outputs.iter().filter(|output| output.path.is_some()) {
+        for (output, path) in task.outputs.iter().filter_map(|output| Some((output, output.path.as_ref()?))) {
             self.workspace.note_restorable(&published.result, &output.name);
+            // A result that was there before may have other bytes; it is put in place at the end of the run.
+            if output.hard_link && published.new {
+                self.workspace.link(&self.store, path, (&published.result, &output.name)).map_err(failed)?;
+            }
         }
         Ok(Done { result: Arc::new(published.result), differing: published.differing })
     }
