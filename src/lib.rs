@@ -52,6 +52,7 @@ pub mod plan;
 pub mod problem;
 pub mod project;
 pub mod recipe;
+pub mod record;
 pub mod report;
 pub mod resources;
 pub mod results;

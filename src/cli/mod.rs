@@ -1,5 +1,6 @@
 //! The command line: arguments, exit codes, and one file per command. The outermost room: prints and exits.
 
+mod diff;
 mod doctor;
 mod explain;
 mod get;
@@ -7,6 +8,8 @@ mod log;
 mod plan;
 mod report;
 mod run;
+mod runs;
+mod show;
 mod stages;
 
 use std::ffi::OsString;
@@ -17,7 +20,8 @@ use std::process::ExitCode;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::execute::{command, watcher};
-use crate::project::{Project, Unloadable};
+use crate::project::{Project, Unloadable, store_folder};
+use crate::record::{Run, Summary, find};
 use crate::report::problems;
 
 /// All is done.
@@ -46,6 +50,7 @@ Examples:
   pru-flow explain pipelines/mnist.yaml 'relearn[method=pru,class=3,seed=7]'
   pru-flow get pipelines/mnist.yaml 'original[seed=7]:model' --to model.safetensors
   pru-flow report pipelines/mnist.yaml         everything so far as one HTML page
+  pru-flow runs                                what was run; then: show last, diff last~1 last
   pru-flow stages unlearn/pru                  params, defaults and ports of a stage";
 
 const COMPLETIONS: &str = "\
@@ -88,8 +93,17 @@ enum Command {
     #[command(after_help = get::EXAMPLES)]
     Get(get::GetArgs),
     /// Print what a node wrote while it ran.
-    #[command(after_help = log::EXAMPLES)]
+    #[command(after_help = log::EXAMPLES, allow_missing_positional = true)]
     Log(log::LogArgs),
+    /// List the recorded runs, the newest first.
+    #[command(after_help = runs::EXAMPLES)]
+    Runs(runs::RunsArgs),
+    /// Show a recorded run: what was run, with what, and how each node went.
+    #[command(after_help = show::EXAMPLES)]
+    Show(show::ShowArgs),
+    /// Compare two recorded runs: params and metrics side by side, and why nodes differ.
+    #[command(after_help = diff::EXAMPLES)]
+    Diff(diff::DiffArgs),
     /// List the built-in stages, or one with its params and ports.
     #[command(after_help = stages::EXAMPLES)]
     Stages(stages::StagesArgs),
@@ -130,6 +144,30 @@ struct PipelineArgs {
 impl PipelineArgs {
     fn load(&self) -> Result<Project, Exit> {
         Ok(Project::load(&self.pipeline, &self.set, self.store.as_deref())?)
+    }
+}
+
+/// Where recorded runs are: the same for every command that names no pipeline.
+#[derive(Args)]
+struct StoreArgs {
+    /// Where results are kept [default: .pru-flow of the project around the current folder].
+    #[arg(long, value_name = "DIR", env = "PRU_FLOW_STORE")]
+    store: Option<PathBuf>,
+}
+
+impl StoreArgs {
+    fn folder(&self) -> PathBuf {
+        store_folder(self.store.as_deref())
+    }
+
+    /// The run that `name` means.
+    fn run(&self, name: &str) -> Result<Summary, Exit> {
+        find(&self.folder(), name).map_err(Exit::usage)
+    }
+
+    /// The same, whole.
+    fn whole_run(&self, name: &str) -> Result<Run, Exit> {
+        self.run(name)?.whole().map_err(|why| Exit::Message(why, STAGE_FAILED))
     }
 }
 
@@ -183,6 +221,9 @@ pub fn main() -> ExitCode {
         Command::Report(args) => report::report(&args),
         Command::Get(args) => get::get(&args),
         Command::Log(args) => log::log(&args),
+        Command::Runs(args) => Ok(runs::runs(&args)),
+        Command::Show(args) => show::show(&args),
+        Command::Diff(args) => diff::diff(&args),
         Command::Stages(args) => stages::stages(&args),
         Command::Doctor(args) => Ok(doctor::doctor(&args)),
         Command::Completions { shell } => {

@@ -1,11 +1,13 @@
-//! What people and programs see of a run: `human` on a terminal or in a log, `json` lines, the recorded events of
-//! every run, the page of `pru-flow report`, and problems with their carets. Only `cli`, `report` and nothing else prints.
+//! What people and programs see of a run: `human` on a terminal or in a log, `json` lines, text in `columns`, the page
+//! of `pru-flow report`, and problems with their carets. Only `cli`, `report` and nothing else prints.
 
+pub mod columns;
 pub mod human;
 pub mod json;
 pub mod page;
 pub mod problems;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use pru_flow_cache::ActionKey;
@@ -59,4 +61,24 @@ pub fn duration(duration: Duration) -> String {
         60..=3599 => format!("{} min {:02} s", whole / 60, whole % 60),
         _ => format!("{} h {:02} min", whole / 3600, whole % 3600 / 60),
     }
+}
+
+/// Nodes by their names, folded by stage: `original, train ×27`.
+#[must_use]
+pub fn by_stage<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
+    let mut stages: Vec<(&str, usize)> = Vec::new();
+    let mut places: BTreeMap<&str, usize> = BTreeMap::new();
+    for name in names {
+        let stage = name.split('[').next().unwrap_or(name);
+        let place = *places.entry(stage).or_insert_with(|| {
+            stages.push((stage, 0));
+            stages.len() - 1
+        });
+        stages[place].1 += 1;
+    }
+    let shown = stages.iter().map(|(stage, count)| match count {
+        1 => (*stage).to_owned(),
+        _ => format!("{stage} ×{count}"),
+    });
+    shown.collect::<Vec<_>>().join(", ")
 }
