@@ -191,8 +191,10 @@ fn diff_puts_params_and_metrics_side_by_side_and_says_in_which_fields_nodes_diff
     assert_eq!(line("train[seed=1]:metrics.loss"), ["train[seed=1]:metrics.loss", "0.1", "0.25", "+0.15"]);
     assert!(!text.contains("deep.seed") && !text.contains("word"), "only what differs: {text}");
     assert!(text.contains("Nodes whose key differs: 3"), "{text}");
-    assert!(line("inputs.all differs").ends_with(&["judge"]), "{text}");
-    assert!(text.lines().any(|l| l.contains("params.") && l.contains("train[seed=1]")), "{text}");
+    assert!(text.contains("\n  judge\n    inputs.all  differs\n"), "{text}");
+    let lines: Vec<&str> = text.lines().collect();
+    let train = lines.iter().position(|line| line.trim() == "train[seed=1], train[seed=2]").expect("a line");
+    assert!(lines[train + 1].contains("params.") && lines[train + 1].contains("0.1"), "{text}");
     let all = project.pru_flow(&["diff", "--all"]);
     assert!(all.expect_code(0).stdout.contains("deep.seed") && all.stdout.contains("word"), "{}", all.stdout);
 
@@ -313,4 +315,63 @@ fn a_thousand_runs_are_listed_at_once() {
     println!("1,001 runs: {:?}", best.wall);
     // A build for tests is less optimised, and other tests run beside this one.
     assert!(best.wall < Duration::from_millis(if cfg!(debug_assertions) { 400 } else { 100 }), "{:?}", best.wall);
+}
+
+#[test]
+fn a_timeline_has_a_bar_for_each_node_that_ran_and_no_escape_codes_where_none_are_wanted() {
+    let project = ran_twice();
+    let shown = project.pru_flow(&["show", "last~1", "--timeline"]);
+    let lines: Vec<&str> = shown.expect_code(0).stdout.lines().collect();
+    assert_eq!(lines.len(), 5, "{}", shown.stdout);
+    assert!(lines[1].starts_with("data ") && lines[1].contains('█'), "{}", shown.stdout);
+    assert!(lines.iter().all(|line| line.chars().count() <= 100), "{}", shown.stdout);
+    assert!(!shown.stdout.contains('\u{1b}'));
+    let mut command = project.command(&["show", "last~1", "--timeline"]);
+    command.env_remove("NO_COLOR").env("CLICOLOR_FORCE", "1").env("COLUMNS", "40");
+    let coloured = Output::of(command);
+    assert!(coloured.expect_code(0).stdout.contains("\u{1b}[33m"), "the critical path: {}", coloured.stdout);
+    let width = |line: &str| anstream::adapter::strip_str(line).to_string().chars().count();
+    assert!(coloured.stdout.lines().all(|line| width(line) <= 40), "{}", coloured.stdout);
+    let second = project.pru_flow(&["show", "--timeline"]);
+    assert!(!second.expect_code(0).stdout.contains("data"), "it was cached: {}", second.stdout);
+}
+
+#[test]
+fn the_critical_path_is_the_longest_chain_with_its_share() {
+    let project = Project::with_pipeline(
+        r#"
+version: 1
+name: t
+stages:
+  quick: {command: "echo > ${outputs.o}", outputs: {o: o}}
+  slow: {command: "sleep 0.4; echo 1 > ${outputs.o}", outputs: {o: o}}
+  last: {command: "sleep 0.1; cat ${inputs.a} ${inputs.b} > ${outputs.o}", inputs: {a: quick.o, b: slow.o}, outputs: {o: o}}
+"#,
+    );
+    project.pru_flow(&["run", "pipeline.yaml"]).expect_code(0);
+    let shown = project.pru_flow(&["show", "--critical-path"]);
+    let text = &shown.expect_code(0).stdout;
+    assert!(
+        text.starts_with("critical path: 2 nodes, 0.5") || text.starts_with("critical path: 2 nodes, 0.6"),
+        "{text}"
+    );
+    let names: Vec<&str> = text.lines().skip(2).filter_map(|line| line.split_whitespace().last()).collect();
+    assert_eq!(names, ["slow", "last"], "{text}");
+    let object = json(&project.pru_flow(&["show", "--json"]));
+    assert_eq!(object["critical_path"][0]["node"], "slow");
+    assert!(object["critical_path"][0]["wall_ms"].as_u64() >= Some(400), "{object}");
+
+    project.pru_flow(&["show", "--trace", "out/trace.json"]).expect_code(0).expect_stderr(&["out/trace.json"]);
+    let trace: Value = serde_json::from_str(&project.read("out/trace.json")).expect("JSON");
+    let bars: Vec<&Value> =
+        trace["traceEvents"].as_array().expect("a list").iter().filter(|event| event["ph"] == "X").collect();
+    assert_eq!(bars.len(), 3);
+    let slow = bars.iter().find(|bar| bar["name"] == "slow").expect("it ran");
+    assert!(slow["dur"].as_u64() >= Some(400_000), "{slow}");
+    let printed = project.pru_flow(&["show", "--trace", "-"]);
+    assert_eq!(json(&printed), trace);
+
+    project.pru_flow(&["run", "pipeline.yaml"]).expect_code(0);
+    let none = project.pru_flow(&["show", "--critical-path", "--timeline"]);
+    assert_eq!(none.expect_code(0).stdout, "nothing ran\n\nno critical path: nothing ran\n");
 }

@@ -11,7 +11,7 @@ use crate::project::look_into;
 use crate::record::Run;
 use crate::record::compare::{Comparison, KeyChange, Row, compare};
 use crate::report::columns::Columns;
-use crate::report::{by_stage, duration};
+use crate::report::{by_stage, changed_part, duration};
 
 pub(super) const EXAMPLES: &str = "\
 A run is named by its id, the beginning of its id, `last`, or `last~1` for the one before.
@@ -101,41 +101,51 @@ fn table(title: &str, rows: &[Row]) -> String {
     format!("\n{title}\n{}{more}", columns.text())
 }
 
-/// Nodes whose key differs, by what differs: a param that 27 cells share is one line.
+/// Nodes whose key differs, by what differs: a param that 27 cells share is shown once.
 fn keys_in_words(keys: &[KeyChange]) -> String {
     if keys.is_empty() {
         return String::new();
     }
-    let mut reasons: Vec<(String, Vec<String>)> = Vec::new();
+    let mut groups: Vec<(String, Vec<String>)> = Vec::new();
     let mut places: BTreeMap<String, usize> = BTreeMap::new();
-    let mut add = |reason: String, node: &str| {
-        let place = *places.entry(reason.clone()).or_insert_with(|| {
-            reasons.push((reason, Vec::new()));
-            reasons.len() - 1
-        });
-        if reasons[place].1.last().is_none_or(|last| last != node) {
-            reasons[place].1.push(node.to_owned());
-        }
-    };
     for KeyChange { node, fields } in keys {
-        match fields {
-            Err(why) => add(why.clone(), node),
-            Ok(fields) => fields.iter().for_each(|field| add(reason(field), node)),
-        }
+        let why = match fields {
+            Err(why) => format!("    {why}\n"),
+            Ok(fields) => reasons(fields),
+        };
+        let place = *places.entry(why.clone()).or_insert_with(|| {
+            groups.push((why, Vec::new()));
+            groups.len() - 1
+        });
+        groups[place].1.push(node.clone());
     }
-    let mut columns = Columns::indented(2);
-    for (reason, nodes) in &reasons {
-        columns.row([reason.as_str(), &some(nodes)]);
-    }
-    format!("\nNodes whose key differs: {}\n{}", keys.len(), columns.text())
+    let groups: Vec<String> = groups.iter().map(|(why, nodes)| format!("  {}\n{why}", some(nodes))).collect();
+    format!("\nNodes whose key differs: {}\n{}", keys.len(), groups.concat())
 }
 
 /// Digests of artifacts differ from node to node and tell a reader nothing: one line for all that a port was given.
-fn reason(field: &Difference) -> String {
-    match field.field.strip_prefix("inputs.") {
-        Some(port) => format!("inputs.{} differs", port.split(['[', '/']).next().unwrap_or(port)),
-        None => format!("{}  {} -> {}", field.field, field.before, field.after),
+fn reasons(fields: &[Difference]) -> String {
+    let mut lines: Vec<[String; 2]> = Vec::new();
+    for field in fields {
+        let line = match field.field.strip_prefix("inputs.") {
+            Some(port) => {
+                let port = port.split(['[', '/', ' ']).next().unwrap_or(port);
+                [format!("inputs.{port}"), "differs".to_owned()]
+            }
+            None => {
+                let (before, after) = changed_part(&field.before, &field.after);
+                [field.field.clone(), format!("{before} -> {after}")]
+            }
+        };
+        if lines.last() != Some(&line) {
+            lines.push(line);
+        }
     }
+    let mut columns = Columns::indented(4);
+    for line in lines {
+        columns.row(line);
+    }
+    columns.text()
 }
 
 /// A few nodes by name, more by stage.

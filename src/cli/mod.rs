@@ -286,6 +286,35 @@ fn print(bytes: &[u8]) {
     let _ = stdout.write_all(bytes).and_then(|()| stdout.flush());
 }
 
+/// As [`print`], in colours where they are wanted.
+fn print_in_colour(text: &str) {
+    let mut stdout = anstream::stdout().lock();
+    let _ = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+}
+
+/// Writes a file, which is told on stderr; `-` is stdout.
+fn write_or_print(path: &Path, bytes: &[u8]) -> Result<u8, Exit> {
+    if path.as_os_str() == "-" {
+        print(bytes);
+        return Ok(DONE);
+    }
+    let failed = |error: std::io::Error| Exit::Message(format!("{}: {error}", path.display()), STAGE_FAILED);
+    if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        std::fs::create_dir_all(parent).map_err(failed)?;
+    }
+    std::fs::write(path, bytes).map_err(failed)?;
+    complain(&format!("{}\n", shown(path)));
+    Ok(DONE)
+}
+
+/// How wide the terminal is, or else what fits most.
+fn columns_of_stdout() -> usize {
+    const ELSEWHERE: usize = 100;
+    let asked = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
+    let own = rustix::termios::tcgetwinsize(rustix::stdio::stdout()).ok().map(|size| usize::from(size.ws_col));
+    own.filter(|columns| *columns > 0).or(asked).unwrap_or(ELSEWHERE)
+}
+
 /// Writes to stderr, in colours where they are wanted; that nobody reads it is no error either.
 fn complain(text: &str) {
     let _ = anstream::stderr().lock().write_all(text.as_bytes());

@@ -1,16 +1,20 @@
 //! `pru-flow show`: one recorded run.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
 use pru_flow_cache::LocalStore;
 use serde_json::{Value, json};
 
-use super::{DONE, Exit, StoreArgs, print, runs};
+use super::{DONE, Exit, StoreArgs, columns_of_stdout, print, print_in_colour, runs, write_or_print};
 use crate::execute::shell_quote;
 use crate::project::look_into;
 use crate::record::compare::{params_of, read_results};
+use crate::record::critical_path::critical_path;
+use crate::record::timeline::timeline;
+use crate::record::trace::trace;
 use crate::record::{NodeEnd, Run, RunNode, metrics};
 use crate::report::columns::Columns;
 use crate::report::{by_stage, duration};
@@ -21,12 +25,16 @@ A run is named by its id, the beginning of its id, `last`, or `last~1` for the o
 Examples:
   pru-flow show                             the last run
   pru-flow show last~1 --metrics            all numbers in what its nodes made
+  pru-flow show --timeline                  when each node ran, as bars
+  pru-flow show --critical-path             which nodes decided how long it took
+  pru-flow show --trace trace.json          for https://ui.perfetto.dev or chrome://tracing
   pru-flow show 20261124T0232 --json        as one JSON object";
 
 /// Metrics that are shown unless all are asked for.
 const METRICS_SHOWN: usize = 12;
 
 #[derive(Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub(super) struct ShowArgs {
     /// The run.
     #[arg(default_value = "last")]
@@ -39,18 +47,70 @@ pub(super) struct ShowArgs {
     /// Show all metrics: numbers in the JSON outputs of nodes [default: up to 12 of them].
     #[arg(long)]
     metrics: bool,
-    /// Print one JSON object.
+    /// Show only when nodes ran, as bars: by stage where there are many, by node with `--nodes`.
     #[arg(long)]
+    timeline: bool,
+    /// Show only the chain of nodes that decided how long the run took.
+    #[arg(long)]
+    critical_path: bool,
+    /// Write a trace for Perfetto or `chrome://tracing`; `-` for stdout.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["json", "timeline", "critical_path"])]
+    trace: Option<PathBuf>,
+    /// Print one JSON object.
+    #[arg(long, conflicts_with_all = ["timeline", "critical_path"])]
     json: bool,
 }
 
 pub(super) fn show(args: &ShowArgs) -> Result<u8, Exit> {
     let run = args.store.whole_run(&args.run)?;
+    if let Some(file) = &args.trace {
+        return write_or_print(file, format!("{}\n", trace(&run)).as_bytes());
+    }
+    if args.timeline || args.critical_path {
+        show_time(args, &run);
+        return Ok(DONE);
+    }
     let store = look_into(&args.store.folder())?;
     let metrics = metrics_of(&run, store.as_ref())?;
     let text = if args.json { in_json(&run, &metrics) } else { in_words(args, &run, &metrics) };
     print(text.as_bytes());
     Ok(DONE)
+}
+
+fn show_time(args: &ShowArgs, run: &Run) {
+    let mut text = String::new();
+    if args.timeline {
+        text.push_str(&timeline(run, columns_of_stdout(), args.nodes));
+    }
+    if args.critical_path {
+        let gap = if text.is_empty() { "" } else { "\n" };
+        text.push_str(&format!("{gap}{}", critical_in_words(run)));
+    }
+    print_in_colour(&text);
+}
+
+fn critical_in_words(run: &Run) -> String {
+    let steps = critical_path(run);
+    if steps.is_empty() {
+        let why = if run.is_listed() { "nothing ran" } else { "a run that did not end does not tell who reads whom" };
+        return format!("no critical path: {why}\n");
+    }
+    let (wall, sum) = (run.summary.wall, steps.iter().map(|step| step.wall).sum::<Duration>());
+    let share = |part: Duration| format!("{:.0} %", 100.0 * part.as_secs_f64() / wall.as_secs_f64().max(1e-9));
+    let mut columns = Columns::indented(2).right(&[0, 1, 2, 3]);
+    columns.row(["begin", "waited", "took", "share", "node"]);
+    for step in &steps {
+        let times = [step.begin, step.waited, step.wall].map(duration);
+        columns.row(times.into_iter().chain([share(step.wall), run.nodes[step.place].name.clone()]));
+    }
+    let nodes = if steps.len() == 1 { "1 node".to_owned() } else { format!("{} nodes", steps.len()) };
+    format!(
+        "critical path: {nodes}, {} of {} ({}); with any number of cores the run takes as long\n{}",
+        duration(sum),
+        duration(wall),
+        share(sum),
+        columns.text()
+    )
 }
 
 /// Metrics by node, in the order of the run.
@@ -144,7 +204,7 @@ fn nodes_in_words(run: &Run, all: bool) -> String {
     columns.row(["begin", "took", "", "node"]);
     for node in &ran {
         let begin = node.stretches.first().map(|stretch| stretch.begin).unwrap_or_default();
-        let took = if node.end == NodeEnd::Unfinished { "?".to_owned() } else { duration(took(node)) };
+        let took = if node.end == NodeEnd::Unfinished { "?".to_owned() } else { duration(node.took()) };
         let reason = node.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
         columns.row([duration(begin), took, node.end.word().to_owned(), format!("{}{reason}", node.name)]);
     }
@@ -180,16 +240,16 @@ fn folded(nodes: &[&RunNode]) -> String {
     columns.text()
 }
 
-/// What a node took in all.
-fn took(node: &RunNode) -> Duration {
-    node.stretches.iter().map(|stretch| stretch.wall).sum()
-}
-
 fn in_json(run: &Run, metrics: &Metrics) -> String {
     let mut object = runs::in_json(&run.summary);
     object["schema"] = json!(1);
     object["params"] = json!(run.params);
     object["notes"] = json!(run.notes);
+    let path = critical_path(run).into_iter().map(|step| {
+        let (waited, wall) = (step.waited.as_millis() as u64, step.wall.as_millis() as u64);
+        json!({"node": run.nodes[step.place].name, "waited_ms": waited, "wall_ms": wall})
+    });
+    object["critical_path"] = path.collect();
     let measured: BTreeMap<&str, &BTreeMap<String, serde_json::Number>> =
         metrics.iter().map(|(node, metrics)| (*node, metrics)).collect();
     let nodes = run.nodes.iter().map(|node| {

@@ -8,15 +8,19 @@
 //! - [`write`]: the [`Recorder`], which hears a run. [`node_list`]: the lists of nodes. [`commit`]: git's.
 //! - [`read`]: a run as it was recorded, whole or cut off. [`find`]: all of them, and the one that a name means.
 //! - [`metrics`]: the numbers in what its nodes made. [`compare`]: two runs side by side.
+//! - [`critical_path`], [`timeline`], [`trace`]: where the time went, as a list, as bars and for a viewer.
 //!
 //! Knows nothing of pipelines as they are now: a run is read without its pipeline's file.
 
 pub mod commit;
 pub mod compare;
+pub mod critical_path;
 pub mod find;
 pub mod metrics;
 pub mod node_list;
 pub mod read;
+pub mod timeline;
+pub mod trace;
 pub mod write;
 
 pub use find::{find, list};

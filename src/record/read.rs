@@ -193,6 +193,7 @@ pub struct Run {
     pub nodes: Vec<RunNode>,
     /// What the user was told.
     pub notes: Vec<String>,
+    listed: bool,
 }
 
 /// The last line of the record of a run that ended.
@@ -292,12 +293,18 @@ impl Summary {
         let events = Events::read(&path, self.start.time).map_err(unreadable)?;
         let store_folder = self.folder.ancestors().nth(2).unwrap_or(&self.folder);
         let listed = self.node_list.and_then(|digest| node_list::read(store_folder, &digest)).unwrap_or_default();
-        let notes = events.notes.clone();
-        Ok(Run { nodes: events.merged(listed), summary: self, params, notes })
+        let (notes, is_listed) = (events.notes.clone(), !listed.is_empty());
+        Ok(Run { nodes: events.merged(listed), summary: self, params, notes, listed: is_listed })
     }
 }
 
 impl Run {
+    /// Whether it is known of each node what it reads: only of runs that ended.
+    #[must_use]
+    pub fn is_listed(&self) -> bool {
+        self.listed
+    }
+
     /// The one node that a name on the command line means.
     ///
     /// # Errors
@@ -483,4 +490,35 @@ impl Events {
 fn unseen(name: String, key: Option<ActionKey>, producers: Vec<usize>) -> RunNode {
     let end = NodeEnd::Unfinished;
     RunNode { name, key, end, producers, stretches: Vec::new(), reason: None, log_tail: None }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    /// A node: its name, its begin and time in ms where it ran, and what it reads.
+    pub(in crate::record) type Ran<'a> = (&'a str, Option<(u64, u64)>, &'a [usize]);
+
+    /// A run of these nodes that took a second.
+    pub(in crate::record) fn run(nodes: &[Ran]) -> Run {
+        let ms = Duration::from_millis;
+        let nodes: Vec<RunNode> = nodes
+            .iter()
+            .map(|(name, ran, producers)| RunNode {
+                end: if ran.is_some() { NodeEnd::Executed } else { NodeEnd::Cached },
+                stretches: ran.iter().map(|(begin, wall)| Stretch { begin: ms(*begin), wall: ms(*wall) }).collect(),
+                ..unseen((*name).to_owned(), None, producers.to_vec())
+            })
+            .collect();
+        let line = r#"{"schema": 1, "time": "2026-01-01T00:00:00Z", "run_id": "r", "pipeline": "p", "nodes": 1}"#;
+        let summary = Summary {
+            start: serde_json::from_str(line).unwrap(),
+            ending: Ending::Ended { exit: Some(0) },
+            totals: Totals::default(),
+            wall: ms(1000),
+            folder: PathBuf::new(),
+            node_list: None,
+        };
+        Run { summary, params: BTreeMap::new(), nodes, notes: Vec::new(), listed: true }
+    }
 }

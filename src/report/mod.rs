@@ -63,6 +63,33 @@ pub fn duration(duration: Duration) -> String {
     }
 }
 
+/// Two texts that differ, each cut to the part that does where they are long: a command's line, a list.
+#[must_use]
+pub fn changed_part(before: &str, after: &str) -> (String, String) {
+    const SHORT: usize = 48;
+    const AROUND: usize = 10;
+    let (old, new): (Vec<char>, Vec<char>) = (before.chars().collect(), after.chars().collect());
+    if old.len() <= SHORT && new.len() <= SHORT {
+        return (before.to_owned(), after.to_owned());
+    }
+    let shorter = old.len().min(new.len());
+    let same_start = (0..shorter).take_while(|at| old[*at] == new[*at]).count();
+    let is_same_end = |at: &usize| old[old.len() - 1 - at] == new[new.len() - 1 - at];
+    let same_end = (0..shorter - same_start).take_while(is_same_end).count();
+    let cut = |text: &[char]| {
+        let (from, to) = (same_start.saturating_sub(AROUND), (text.len() - same_end + AROUND).min(text.len()));
+        let middle = &text[from..to];
+        let middle: String = if middle.len() > 2 * SHORT {
+            middle[..SHORT].iter().chain(['…'].iter()).chain(&middle[middle.len() - SHORT..]).collect()
+        } else {
+            middle.iter().collect()
+        };
+        let (before, after) = (if from > 0 { "…" } else { "" }, if to < text.len() { "…" } else { "" });
+        format!("{before}{middle}{after}")
+    };
+    (cut(&old), cut(&new))
+}
+
 /// Nodes by their names, folded by stage: `original, train ×27`.
 #[must_use]
 pub fn by_stage<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
@@ -81,4 +108,29 @@ pub fn by_stage<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
         _ => format!("{stage} ×{count}"),
     });
     shown.collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_long_texts_the_part_that_differs_is_shown() {
+        assert_eq!(changed_part("0.1", "0.25"), ("0.1".to_owned(), "0.25".to_owned()));
+        let command =
+            |lr: &str| format!("python3 train.py --data /some/where/far/away.csv --lr {lr} --epochs 100 --out here");
+        let (before, after) = changed_part(&command("0.1"), &command("0.25"));
+        assert_eq!((before.as_str(), after.as_str()), ("…sv --lr 0.1 --epochs …", "…sv --lr 0.25 --epochs …"));
+        let long = "x".repeat(500);
+        let (before, after) = changed_part("é", &long);
+        assert_eq!((before.as_str(), after.chars().count()), ("é", 97), "{after}");
+        assert_eq!(changed_part(&long, &"x".repeat(501)).0, format!("…{}", "x".repeat(10)));
+        assert_eq!(changed_part("", &long).0, "");
+    }
+
+    #[test]
+    fn nodes_are_folded_by_stage_in_the_order_in_which_they_come() {
+        assert_eq!(by_stage(["b[x=1]", "a", "b[x=2]", "paper.c"]), "b ×2, a, paper.c");
+        assert_eq!(by_stage([]), "");
+    }
 }
