@@ -62,6 +62,7 @@ pub mod policy;
 pub mod problem;
 pub mod project;
 pub mod recipe;
+pub mod record;
 pub mod report;
 pub mod resources;
 pub mod results;

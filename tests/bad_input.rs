@@ -293,7 +293,7 @@ fn unknown_nodes_and_wrong_options_are_refused_before_anything_runs() {
         (vec!["run", "pipeline.yaml", "--cpus", "0"], "0 is not in 1.."),
         (vec!["run", "pipeline.yaml", "--device", "gpu"], "use auto, cpu, cuda or cuda:0"),
         (vec!["run"], "<PIPELINE>"),
-        (vec!["runn", "pipeline.yaml"], "similar subcommand exists: 'run'"),
+        (vec!["runn", "pipeline.yaml"], "similar subcommands exist: 'runs', 'run'"),
         (vec!["run", "pipeline.yaml", "--sett", "a=1"], "--set"),
         (vec!["stages", "unlearn/puru"], "did you mean `unlearn/pru`?"),
     ] {

@@ -1,8 +1,6 @@
 //! `pru-flow run`.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File};
-use std::path::Path;
 use std::sync::Arc;
 
 use clap::Args;
@@ -13,6 +11,7 @@ use crate::diverged;
 use crate::execute::workspace::Workspace;
 use crate::graph::{Device, NodeId};
 use crate::project::{Project, Unloadable};
+use crate::record::{About, Recorder};
 use crate::report::Both;
 use crate::report::human::Human;
 use crate::report::json::JsonLines;
@@ -75,9 +74,8 @@ pub(super) fn run(args: &RunArgs, verbose: bool) -> Result<u8, Exit> {
         force: forced(&project, &wanted, &args.force)?,
         limits: args.limit.iter().cloned().collect(),
     };
-    let run_id = format!("{}-{}", jiff::Timestamp::now().strftime("%Y%m%dT%H%M%SZ"), std::process::id());
-    let events = events_file(&project.runs(), &run_id)?;
-    let mut recorded = JsonLines::new(events, &run_id, &project.name, project.source.clone());
+    let mut recorded = record(&project, args, &options)?;
+    let run_id = recorded.id().to_owned();
     let mut human = Human::new(verbose, project.source.clone());
     let mut json = JsonLines::new(std::io::stdout(), &run_id, &project.name, project.source.clone());
     let told: &mut dyn Observer = if args.json { &mut json } else { &mut human };
@@ -90,17 +88,29 @@ pub(super) fn run(args: &RunArgs, verbose: bool) -> Result<u8, Exit> {
     if let Err(error) = store.save_index() {
         tracing::debug!("the verified blobs are not remembered: {error}");
     }
-    let end = end.map_err(|problems| Unloadable { source: project.source.clone(), problems }).map_err(Box::new)?;
-    let mut copied = copy_results(&project, &wanted, &store, &end)?;
-    copied.extend(publish(&project, (&store, &stat), &end)?);
-    if !args.json {
-        show_results(&copied);
-    }
-    Ok(match end.signal {
+    let end = match end {
+        Ok(end) => end,
+        Err(problems) => {
+            recorded.discard();
+            return Err(Box::new(Unloadable { source: project.source.clone(), problems }).into());
+        }
+    };
+    let copied = copy_results(&project, &wanted, &store, &end).and_then(|mut copied| {
+        copied.extend(publish(&project, (&store, &stat), &end)?);
+        Ok(copied)
+    });
+    let code = match end.signal {
+        _ if copied.is_err() => STAGE_FAILED,
         Some(signal) => 128 + signal as u8,
         None if end.totals.failed > 0 || has_diverged(&project, &wanted, &end) => STAGE_FAILED,
         None => DONE,
-    })
+    };
+    recorded.close(&project.graph, &wanted, &end, code);
+    let copied = copied?;
+    if !args.json {
+        show_results(&copied);
+    }
+    Ok(code)
 }
 
 fn limit(text: &str) -> Result<(String, u32), String> {
@@ -135,11 +145,20 @@ fn has_diverged(project: &Project, wanted: &[bool], end: &RunEnd) -> bool {
     last.into_iter().filter_map(|id| end.results[id].as_deref()).any(|result| diverged::reason(result).is_some())
 }
 
-fn events_file(runs: &Path, run_id: &str) -> Result<File, Exit> {
-    let folder = runs.join(run_id);
-    let path = folder.join("events.jsonl");
-    let file = fs::create_dir_all(&folder).and_then(|()| File::create(&path));
-    file.map_err(|e| Exit::Message(format!("the run cannot be recorded in {}: {e}", path.display()), STAGE_FAILED))
+fn record(project: &Project, args: &RunArgs, options: &RunOptions) -> Result<Recorder, Exit> {
+    let about = About {
+        pipeline: &project.name,
+        file: &args.pipeline.pipeline,
+        root: &project.root,
+        set: &project.source.arguments,
+        targets: &args.nodes,
+        params: &project.params,
+        jobs: options.jobs,
+        cpus: options.cpus,
+    };
+    let store = &project.store_folder;
+    Recorder::begin(store, &about, project.source.clone())
+        .map_err(|e| Exit::Message(format!("the run cannot be recorded in {}: {e}", store.display()), STAGE_FAILED))
 }
 
 fn copy_results(

@@ -476,7 +476,8 @@ fn output_path(task: &Task, folder: &Path, output: &Output) -> PathBuf {
 }
 
 /// What kind of machine this is: part of a result's provenance.
-fn machine() -> String {
+#[must_use]
+pub fn machine() -> String {
     let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model =
         info.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':').map(|(_, name)| name.trim()));
