@@ -112,7 +112,7 @@ impl Cell<'_> {
 
     /// Whether the value on one of its axes is wrong.
     fn is_untold(&self) -> bool {
-        self.matrix.iter().any(|(_, value)| value.value == Value::Wrong)
+        self.matrix.iter().any(|one| one.value.value == Value::Wrong)
     }
 
     fn ordered(&self) -> Ordered<'_> {
@@ -160,7 +160,7 @@ impl<'a> Expansion<'a> {
             problems.extend(told);
             let Some((described, outputs)) = described else { continue };
             let coordinates: Vec<(String, String)> =
-                matrix.iter().map(|(axis, value)| (axis.clone(), value.scalar_text().unwrap_or_default())).collect();
+                matrix.iter().map(|one| (one.axis.to_string(), one.value.scalar_text().unwrap_or_default())).collect();
             let node = GraphNode {
                 stage: stage.clone(),
                 name: node_name(&stage, &coordinates),

@@ -1,19 +1,20 @@
 //! The cells of a stage's matrix: the product of its axes, less `exclude`, plus `include`.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::pipeline::{MatrixSpec, StageSpec};
 use crate::problem::{Problem, Problems, suggest};
 use crate::selector::node_name;
-use crate::template::Scope;
+use crate::template::{Coordinate, Scope};
 use crate::yaml::{Key, Node, Value};
 
-/// Coordinates of one cell: axis and value, in declaration order.
-pub type Coordinates = Vec<(String, Node)>;
+/// Coordinates of one cell, in declaration order of the axes.
+pub type Coordinates = Vec<Coordinate>;
 
 /// All cells of a stage; one without coordinates when it has no matrix.
 #[must_use]
-pub fn cells(spec: &StageSpec, params: &Node, problems: &mut Problems) -> Vec<Coordinates> {
+pub fn cells(spec: &StageSpec, params: &Arc<Node>, problems: &mut Problems) -> Vec<Coordinates> {
     let Some(matrix) = &spec.matrix else { return vec![Vec::new()] };
     let scope = Scope::new(params, None);
     let mut cells: Vec<Coordinates> = vec![Vec::new()];
@@ -40,11 +41,11 @@ fn with_axis(
     cells: &[Coordinates],
     axis: &Key,
     node: &Node,
-    params: &Node,
+    params: &Arc<Node>,
     problems: &mut Problems,
 ) -> Vec<Coordinates> {
     let with = |cell: &Coordinates, values: &[Node]| -> Vec<Coordinates> {
-        let one_more = |value: &Node| cell.iter().cloned().chain([(axis.text.clone(), value.clone())]).collect();
+        let one_more = |value: &Node| cell.iter().cloned().chain([plain(axis, value)]).collect();
         values.iter().map(one_more).collect()
     };
     let depends = !cells.iter().all(Vec::is_empty) && names_an_axis(node);
@@ -67,6 +68,10 @@ fn with_axis(
     grown
 }
 
+fn plain(axis: &Key, value: &Node) -> Coordinate {
+    Coordinate { axis: Arc::from(axis.text.as_str()), value: value.clone(), attributes: None }
+}
+
 /// Whether a text in it has `${matrix.` or `${..${matrix.`.
 fn names_an_axis(node: &Node) -> bool {
     match &node.value {
@@ -80,14 +85,14 @@ fn exclude(matrix: &MatrixSpec, item: &Node, cells: &mut Vec<Coordinates>, probl
     let wanted = pairs(matrix, item, problems);
     let named = if let Value::Map(entries) = &item.value { entries.len() } else { return };
     // An unknown axis, or a value that cannot be told, has been told; it decides nothing.
-    if wanted.len() < named || wanted.iter().any(|(_, value)| value.value == Value::Wrong) {
+    if wanted.len() < named || wanted.iter().any(|one| one.value.value == Value::Wrong) {
         return;
     }
     let before = cells.len();
     if !wanted.is_empty() {
         cells.retain(|cell| !wanted.iter().all(|pair| cell.iter().any(|own| same(own, pair))));
     }
-    let untold = cells.iter().flatten().any(|(_, value)| value.value == Value::Wrong);
+    let untold = cells.iter().flatten().any(|one| one.value.value == Value::Wrong);
     if cells.len() == before && !untold {
         let problem = Problem::new("this `exclude` leaves out nothing", item.span);
         problems.push(problem.help("remove it, or give values that the axes have"));
@@ -98,7 +103,7 @@ fn included(matrix: &MatrixSpec, item: &Node, problems: &mut Problems) -> Option
     let given = pairs(matrix, item, problems);
     let mut cell = Vec::new();
     for (axis, _) in &matrix.axes {
-        match given.iter().find(|(name, _)| *name == axis.text) {
+        match given.iter().find(|one| *one.axis == *axis.text) {
             Some(pair) => cell.push(pair.clone()),
             None => {
                 let message = format!("this `include` gives no value for the axis `{}`", axis.text);
@@ -153,31 +158,31 @@ fn pairs(matrix: &MatrixSpec, node: &Node, problems: &mut Problems) -> Coordinat
             problems.push(value.problem(message).help(format!("{}: 3", key.text)));
             value.value = Value::Wrong;
         }
-        known.push((key.text.clone(), value));
+        known.push(plain(key, &value));
     }
     known
 }
 
-fn same(a: &(String, Node), b: &(String, Node)) -> bool {
-    a.0 == b.0 && a.1.scalar_text() == b.1.scalar_text()
+fn same(a: &Coordinate, b: &Coordinate) -> bool {
+    a.axis == b.axis && a.value.scalar_text() == b.value.scalar_text()
 }
 
 /// Two cells of one name: told at the value that comes again.
 fn check_unique(spec: &StageSpec, matrix: &MatrixSpec, cells: &[Coordinates], problems: &mut Problems) {
     let mut seen: BTreeMap<String, &Coordinates> = BTreeMap::new();
     let mut told = Vec::new();
-    for cell in cells.iter().filter(|cell| cell.iter().all(|(_, value)| value.value != Value::Wrong)) {
+    for cell in cells.iter().filter(|cell| cell.iter().all(|one| one.value.value != Value::Wrong)) {
         let texts: Vec<(String, String)> =
-            cell.iter().map(|(axis, value)| (axis.clone(), value.scalar_text().unwrap_or_default())).collect();
+            cell.iter().map(|one| (one.axis.to_string(), one.value.scalar_text().unwrap_or_default())).collect();
         let name = node_name(&spec.name.text, &texts);
         let Some(first) = seen.get(&name) else {
             seen.insert(name, cell);
             continue;
         };
         // The axis that repeats is the one whose value stands in two places; a list from a param has its own.
-        let again = cell.iter().zip(*first).find(|((_, value), (_, other))| value.origin != other.origin);
+        let again = cell.iter().zip(*first).find(|(one, other)| one.value.origin != other.value.origin);
         let (span, also) =
-            again.map_or((spec.name.span, None), |((_, value), (_, other))| (value.origin, Some(other.origin)));
+            again.map_or((spec.name.span, None), |(one, other)| (one.value.origin, Some(other.value.origin)));
         if told.contains(&span) {
             continue;
         }
@@ -187,7 +192,7 @@ fn check_unique(spec: &StageSpec, matrix: &MatrixSpec, cells: &[Coordinates], pr
             problem = problem.also(first, "first");
         }
         let repeated =
-            again.map_or(matrix.axes.first().map_or("", |(axis, _)| axis.text.as_str()), |((axis, _), _)| axis);
+            again.map_or(matrix.axes.first().map_or("", |(axis, _)| axis.text.as_str()), |(one, _)| &*one.axis);
         problems
             .push(problem.help(format!("an axis (`{repeated}`) or an `include` repeats a value: remove one of them")));
     }
