@@ -62,8 +62,9 @@ const FUEL: u64 = 1_000_000;
 /// What is longer is no expression, and may be nested deeper than the crate can follow.
 const BYTES_MAX: usize = 2000;
 
-/// A text, list or mapping may not take more bytes than this.
-const RESULT_BYTES_MAX: usize = 8 << 20;
+/// A list or mapping may not take more bytes than this, enough for an axis of 100,000 values; and a text than that.
+const RESULT_BYTES_MAX: usize = 32 << 20;
+const TEXT_BYTES_MAX: usize = 1 << 20;
 
 /// Compiled expressions that a thread keeps; those with nested references may be as many as there are cells.
 const KEPT: usize = 1024;
@@ -282,8 +283,9 @@ impl Evaluation<'_> {
     /// A value that was computed, as a pipeline would have it; else what it is.
     fn node(&self, value: &Jinja, budget: &mut usize) -> Result<Node, String> {
         let here = |value: Value| Ok(Node { value, ..*self.at });
-        let size = value.as_str().map_or(0, str::len) + size_of::<Node>();
-        *budget = budget.checked_sub(size).ok_or("it is too large")?;
+        let text = value.as_str().map_or(0, str::len);
+        *budget =
+            budget.checked_sub(text + size_of::<Node>()).filter(|_| text <= TEXT_BYTES_MAX).ok_or("it is too large")?;
         if let Some(tree) = value.downcast_object_ref::<Tree>() {
             return Ok(self.names.settled(tree.node()));
         }

@@ -185,7 +185,10 @@ fn mark(node: &mut Node, span: Span) {
     node.origin = span;
     match &mut node.value {
         Value::List(items) => items.iter_mut().for_each(|item| mark(item, span)),
-        Value::Map(entries) => entries.iter_mut().for_each(|(_, item)| mark(item, span)),
+        Value::Map(entries) => entries.iter_mut().for_each(|(key, item)| {
+            key.span = span;
+            mark(item, span);
+        }),
         _ => {}
     }
 }

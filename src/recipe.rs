@@ -26,7 +26,9 @@ pub struct Bases {
 }
 
 impl Bases {
-    fn resolve(&self, text: &str, from_command_line: bool) -> PathBuf {
+    /// Where a path leads.
+    #[must_use]
+    pub fn resolve(&self, text: &str, from_command_line: bool) -> PathBuf {
         let base = if from_command_line { &self.current } else { &self.root };
         base.join(text)
     }

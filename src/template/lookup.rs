@@ -35,7 +35,11 @@ impl<'a> Scope<'a> {
         let Some(coordinates) = self.matrix else {
             return Err((format!("`matrix.{axis}`: there is no matrix here"), "add `matrix:` to the stage".to_owned()));
         };
-        coordinates.iter().find(|known| *known.axis == *axis).ok_or_else(|| {
+        // Which axes a `zip` or `sweep` would have given cannot be told when something is wrong with it.
+        let untold =
+            |known: &&Coordinate| known.value.value == Value::Wrong && ["zip", "sweep"].contains(&&*known.axis);
+        let found = coordinates.iter().find(|known| *known.axis == *axis);
+        found.or_else(|| coordinates.iter().find(untold)).ok_or_else(|| {
             let mut help = suggest(axis, "axes", coordinates.iter().map(|known| &*known.axis));
             if coordinates.iter().any(|known| known.attributes.is_some()) {
                 help.push_str(&format!("; for cells without it: `${{matrix.{axis} | default(0)}}`"));

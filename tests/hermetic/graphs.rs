@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use pru_flow::expand::expand;
 use pru_flow::graph::{CommandLine, Graph, Work};
 use pru_flow::pipeline::Pipeline;
-use pru_flow::problem::{Problems, TextId};
+use pru_flow::problem::{Problems, SourceFile, SourceText, TextId};
 use pru_flow::recipe::Bases;
 
 /// What a pipeline begins with.
@@ -18,7 +18,9 @@ pub fn try_graph(text: &str, arguments: &[&str]) -> Result<Graph, Problems> {
     let arguments: Vec<String> = arguments.iter().map(|a| (*a).to_owned()).collect();
     pru_flow::overrides::apply(&mut pipeline, &arguments, &mut problems);
     let bases = Bases { root: PathBuf::from("/project"), current: PathBuf::from("/project/here") };
-    let graph = expand(&pipeline, &bases, &mut problems);
+    let file = SourceFile { name: "pipeline.yaml".to_owned(), text: text.to_owned() };
+    let mut source = SourceText { files: vec![file], arguments };
+    let graph = expand(&pipeline, &bases, &mut source, &mut problems);
     problems.into_result(graph)
 }
 
