@@ -253,6 +253,8 @@ pub struct Graph {
     pub nodes: Vec<GraphNode>,
     /// A topological order: producers first, else the order of the file.
     pub order: Vec<NodeId>,
+    /// Files, beside those of the pipeline itself, that decided which nodes there are.
+    pub files: Vec<PathBuf>,
     /// How much of a resource of the user's own there is.
     pub limits: BTreeMap<String, u32>,
     /// Files outside the store that are copies of outputs.
@@ -314,7 +316,10 @@ impl Graph {
     /// When it names none or several.
     pub fn select_one(&self, name: &str) -> Result<(NodeId, Option<String>), String> {
         let selector = Selector::parse(name, ':')?;
-        match self.matching(&selector)?.as_slice() {
+        let matching = self.matching(&selector)?;
+        // `train[country=us]` may be one cell and the beginning of others' names.
+        let whole = matching.iter().find(|id| self.nodes[**id].coordinates.len() == selector.axes.len());
+        match whole.map_or(matching.as_slice(), std::slice::from_ref) {
             [one] => Ok((*one, selector.output)),
             several => {
                 let names: Vec<&str> = several.iter().take(5).map(|id| self.nodes[*id].name.as_str()).collect();
@@ -331,7 +336,13 @@ impl Graph {
             stages.dedup();
             return Err(format!("no stage `{}`; {}", selector.stage, suggest(&selector.stage, "stages", stages)));
         };
-        let axes: Vec<&str> = first.coordinates.iter().map(|(axis, _)| axis.as_str()).collect();
+        let mut axes: Vec<&str> = first.coordinates.iter().map(|(axis, _)| axis.as_str()).collect();
+        // Some axes are those of a few cells alone.
+        for (axis, _) in cells.iter().flat_map(|id| &self.nodes[*id].coordinates) {
+            if !axes.contains(&axis.as_str()) {
+                axes.push(axis);
+            }
+        }
         for (axis, _) in &selector.axes {
             if !axes.contains(&axis.as_str()) {
                 let help = suggest(axis, "axes", axes.clone());

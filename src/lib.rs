@@ -17,7 +17,8 @@
 //!
 //! - [`yaml`]: text to values with their places; the only file that knows the YAML crate.
 //! - [`problem`]: what is wrong and where; collected, never thrown one by one.
-//! - [`pipeline`]: the file as written. [`import`]: other files that it names. [`template`]: `${...}`.
+//! - [`pipeline`]: the file as written. [`import`]: other files that it names.
+//! - [`template`]: `${...}`, as [`placeholders`] finds it in a text and [`expression`] computes it.
 //!   [`overrides`]: `--set`, and params given to imports. [`matrix`]: cells. [`selector`]: names of nodes and results,
 //!   as printed and as typed.
 //! - [`params`]: params of a built-in stage against the types that it declares. [`resources`]: what a stage draws on. [`policy`]: how often and how long it
@@ -47,6 +48,7 @@ pub mod diverged;
 pub mod estimate;
 pub mod execute;
 pub mod expand;
+pub mod expression;
 pub mod graph;
 pub mod history;
 pub mod import;
@@ -57,6 +59,7 @@ pub mod order;
 pub mod overrides;
 pub mod params;
 pub mod pipeline;
+pub mod placeholders;
 pub mod plan;
 pub mod policy;
 pub mod problem;

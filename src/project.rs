@@ -140,7 +140,8 @@ fn build(file: &Path, source: &mut SourceText, problems: &mut Problems) -> Optio
     let mut pipeline = Pipeline::read(&text, id, problems)?;
     import::load(&mut pipeline, file, source, problems);
     overrides::apply(&mut pipeline, &source.arguments, problems);
-    let graph = expand(&pipeline, &Bases { root: root.clone(), current: current_folder() }, problems);
+    let bases = Bases { root: root.clone(), current: current_folder() };
+    let graph = expand(&pipeline, &bases, source, problems);
     Some((pipeline, root, graph))
 }
 
