@@ -25,6 +25,7 @@
 //!   params checked by the stage's own types. [`order`]: who goes first, or which stages form a circle.
 //! - [`diverged`]: results without outputs.
 //! - [`values`]: results of finished nodes in the params of others, which are described only then.
+//! - [`code`]: what of a command's code enters its key: programs, local imports, installed distributions.
 //! - [`command_files`], [`sources`] and [`keying`]: the description that decides reuse. Names, paths and placement stay out of it.
 //! - [`plan`]: what a run would do. [`history`]: the nearest earlier result, for `explain`. [`estimate`]: how long
 //!   nodes took.
@@ -34,6 +35,7 @@
 //! - [`report`] and [`cli`]: the only rooms that print. [`project`]: where things lie.
 
 pub mod cli;
+pub mod code;
 pub mod command_files;
 pub mod diverged;
 pub mod estimate;
