@@ -29,6 +29,9 @@
 //! - [`values`]: results of finished nodes in the params of others, which are described only then.
 //! - [`command`]: what a command node does. [`shell`]: values quoted wherever they stand in its text. [`written`]: who
 //!   writes which path of the project, and who reads it.
+//! - [`code`]: what of a command's code enters its key: programs, local imports, installed distributions.
+//!   [`command_code`]: that, for a node. [`places`]: paths in a command's line. [`environments`]:
+//!   what was installed, in words.
 //! - [`command_files`], [`sources`] and [`keying`]: the description that decides reuse. Names, paths and placement stay
 //!   out of it. [`keep`]: outputs that go when nothing needs them any more.
 //! - [`plan`]: what a run would do. [`history`]: the nearest earlier result, for `explain`. [`estimate`]: how long
@@ -42,9 +45,12 @@
 
 pub mod adopt;
 pub mod cli;
+pub mod code;
 pub mod command;
+pub mod command_code;
 pub mod command_files;
 pub mod diverged;
+pub mod environments;
 pub mod estimate;
 pub mod execute;
 pub mod expand;
@@ -60,6 +66,7 @@ pub mod overrides;
 pub mod params;
 pub mod pipeline;
 pub mod placeholders;
+pub mod places;
 pub mod plan;
 pub mod policy;
 pub mod problem;

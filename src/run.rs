@@ -15,11 +15,12 @@ use pru_flow_cache::{ActionKey, ActionResult, LocalStore, Store};
 use pru_flow_stages::StageDef;
 use pru_flow_stages::io::Progress;
 
+use crate::command_code::NodeCode;
 use crate::diverged;
 use crate::execute::workspace::Workspace;
 use crate::execute::{Executor, Message, Outcome, Task};
 use crate::graph::{Described, Device, Graph, GraphNode, NodeId, Work};
-use crate::plan::{Resolved, Unresolved, resolve};
+use crate::plan::{At, Resolved, Unresolved, resolve};
 use crate::problem::{Problem, Problems};
 use crate::project::Project;
 use crate::results::last_nodes;
@@ -268,8 +269,14 @@ fn limits(graph: &Graph, options: &RunOptions) -> Limits {
 /// A missing file is told before anything runs, for all nodes at once.
 fn check_sources(graph: &Graph, wanted: &[bool], outside: &Outside) -> Result<(), Problems> {
     let mut problems = Problems::default();
-    for node in graph.nodes.iter().zip(wanted).filter(|(_, wanted)| **wanted).map(|(node, _)| node) {
-        for missing in outside.find_all(&node.described.sources).err().into_iter().flatten() {
+    let look = outside.code.look();
+    for id in (0..graph.nodes.len()).filter(|id| wanted[*id]) {
+        let node = &graph.nodes[id];
+        let mut all = outside.find_all(&node.described.sources).err().unwrap_or_default();
+        if let Work::Command(work) = &node.described.work {
+            all.extend(NodeCode::find(graph, id, (work, &node.described.sources), &look).err());
+        }
+        for missing in all {
             problems.push(Problem::new(missing.message, node.span).maybe_help(missing.help));
         }
     }
@@ -460,7 +467,13 @@ impl Coordinator<'_> {
 
     /// With `replace` the outputs that the node's record names are damaged: only another key can be a hit.
     fn resolve(&mut self, id: NodeId, replace: bool) -> Event {
-        let resolved = match resolve(self.graph, id, &self.results, (Some(&self.store), &self.outside)) {
+        let outside = Arc::clone(&self.outside);
+        // A look of its own: what was edited since the last one counts.
+        let look = outside.code.look();
+        let at = At { store: Some(&self.store), outside: &outside, look: &look };
+        let resolved = resolve(self.graph, id, &self.results, at);
+        outside.untold_doubts().iter().for_each(|doubt| self.observer.note(doubt));
+        let resolved = match resolved {
             Ok(resolved) => resolved,
             Err(unresolved) => return self.unresolved(id, unresolved),
         };
@@ -565,6 +578,8 @@ impl Coordinator<'_> {
             key: resolved.key,
             inputs: resolved.inputs,
             sources: resolved.sources,
+            code: resolved.code,
+            environments: resolved.environments,
             outputs: node.outputs.clone(),
             threads: resources.cpus,
             exclusive: resources.exclusive,

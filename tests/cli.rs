@@ -73,9 +73,13 @@ fn every_command_has_help_with_examples() {
     let expected = [
         "run",
         "plan",
+        "init",
+        "check",
+        "schema",
         "explain",
         "report",
         "get",
+        "commit",
         "log",
         "runs",
         "show",

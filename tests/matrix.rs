@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use hermetic::Project;
 use hermetic::graphs::{HEAD, command, graph, graph_with, names, params, read_by, reader, source, try_graph};
 use hermetic::refusal::{problems, refused, stages};
-use pru_flow::graph::CommandLine;
+use pru_flow::command::CommandLine;
 use serde_json::json;
 
 /// Names of the cells of one stage with this matrix.
@@ -280,19 +280,19 @@ fn what_is_wrong_with_a_file_of_values_is_told_at_its_line() {
     output.expect_code(2);
     let found = problems(&output);
     for (message, place) in [
-        ("cannot read the values in `gone.txt`: there is no such file", "pipeline.yaml:4:55"),
+        ("cannot read the values in `gone.txt`: there is no such file", "pipeline.yaml:4:52"),
         ("unclosed bracket", "bad.json:1:1"),
-        ("no column `idd`", "pipeline.yaml:6:74"),
+        ("no column `idd`", "pipeline.yaml:6:71"),
         ("did you mean `id`?", "table.csv:1:1"),
-        ("`table.csv` has 2 columns", "pipeline.yaml:7:55"),
+        ("`table.csv` has 2 columns", "pipeline.yaml:7:52"),
         ("this row has 1 columns, and those before it 2", "ragged.csv:3:1"),
         ("there is no value in the column `id`", "holes.csv:3:1"),
         ("two nodes are called `g[v=1]`", "twice.txt:3:1"),
         ("a value of the axis `v` is a single value, not a list", "lists.yaml:2:3"),
-        ("only a table", "pipeline.yaml:12:74"),
-        ("`empty.txt` holds no value", "pipeline.yaml:13:55"),
+        ("only a table", "pipeline.yaml:12:71"),
+        ("`empty.txt` holds no value", "pipeline.yaml:13:52"),
         ("not UTF-8", "latin.txt:2:2"),
-        ("unknown field `colum` of values from a file", "pipeline.yaml:15:66"),
+        ("unknown field `colum` of values from a file", "pipeline.yaml:15:63"),
         ("a list of values was expected, not text", "text.yaml:1:1"),
     ] {
         let told = found.iter().any(|one| one.contains(message) && one.contains(place));
@@ -416,9 +416,7 @@ fn a_sweep_that_grew_runs_only_what_is_new() {
 #[test]
 fn what_is_wrong_with_a_sweep_is_told() {
     let with = |sweep: &str| {
-        stages(&format!(
-            "  a: {{command: [echo, \"${{matrix.lr}}\"], outputs: [o], matrix: {{sweep: {sweep}}}}}\n"
-        ))
+        stages(&format!("  a: {{command: [echo, \"${{matrix.lr}}\"], outputs: [o], matrix: {{sweep: {sweep}}}}}\n"))
     };
     let many = stages(
         "  a: {command: [echo, \"${matrix.lr}\"], outputs: [o], matrix: {¦sweep: {sample: ¦3, lr: {¦unifrom: [0, 1]}, k: {uniform: ¦[1, 0]}, l: {choice: \

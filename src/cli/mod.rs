@@ -106,7 +106,7 @@ enum Command {
     /// Copy an output of a finished node to a path.
     #[command(after_help = get::EXAMPLES)]
     Get(get::GetArgs),
-    /// Take outputs that lie at their paths for the results of their nodes, without running these.
+    /// Take outputs that lie at their paths for results, without running anything.
     #[command(after_help = commit::EXAMPLES)]
     Commit(commit::CommitArgs),
     /// Print what a node wrote while it ran.

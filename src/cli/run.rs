@@ -81,10 +81,7 @@ pub(super) fn run(args: &RunArgs, verbose: bool) -> Result<u8, Exit> {
     let told: &mut dyn Observer = if args.json { &mut json } else { &mut human };
     let mut both = Both(&mut recorded, told);
     let end = run_nodes(&project, &wanted, (Arc::clone(&store), Arc::clone(&stat)), &options, &mut both);
-    // Both are indexes: without them the next run reads more, and that is all.
-    if let Err(error) = stat.stat.save() {
-        tracing::debug!("the digests of outside files are not remembered: {error}");
-    }
+    stat.save();
     if let Err(error) = store.save_index() {
         tracing::debug!("the verified blobs are not remembered: {error}");
     }

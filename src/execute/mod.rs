@@ -24,13 +24,15 @@ use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use pru_flow_cache::{Action, ActionInput, ActionKey, ActionResult, Finished, LocalStore, Put, Verdict};
+use pru_flow_cache::{Action, ActionInput, ActionKey, ActionResult, Digest, Finished, LocalStore, Put, Verdict};
 use pru_flow_stages::io::{Attempt, Input, InputFile, Progress, StageEvent, StageIo};
 use pru_flow_stages::protocol::{Failure, FailureKind, Hello};
 use pru_flow_stages::{StageDef, StageError};
 
 pub use logs::{log_path, log_tail};
 
+use crate::command_code::NodeCode;
+use crate::environments;
 use crate::graph::{Device, NodeId, Output, Work};
 use crate::keying::{Given, GivenInputs};
 use crate::sources::{Found, Outside};
@@ -58,6 +60,10 @@ pub struct Task {
     pub inputs: GivenInputs,
     /// Files from outside.
     pub sources: Vec<Found>,
+    /// The code of a command.
+    pub code: Option<NodeCode>,
+    /// Texts of what is installed for its Python, by their digests.
+    pub environments: Vec<(Digest, String)>,
     /// What it must write.
     pub outputs: Vec<Output>,
     /// Threads to compute with.
@@ -319,6 +325,13 @@ impl Shared {
                  writes there, let it write to `${{outputs.NAME}}`"
             )));
         }
+        if task.code.as_ref().is_some_and(|code| !code.is_unchanged(&self.outside.code)) {
+            return Err(failed(
+                "its code, or what is installed for its Python, changed while the stage ran; its result is not cached: \
+                 run again"
+                    .to_owned(),
+            ));
+        }
         self.check_placed(task)
     }
 
@@ -342,6 +355,9 @@ impl Shared {
                 return Err(failed(format!("the declared output `{}` was not written", output.name)));
             }
             outputs.insert(output.name.clone(), (is_folder, path));
+        }
+        for (digest, text) in &task.environments {
+            environments::write(self.store.root(), digest, text);
         }
         measurements.insert("wall_seconds".to_owned(), wall.as_secs_f64());
         let code = format!("pru-flow {} {}", env!("CARGO_PKG_VERSION"), pru_flow_stages::protocol::BUILD_ID);

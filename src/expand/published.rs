@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::references::Reader;
 use super::Expansion;
+use super::references::Reader;
 use crate::command::path_in_project;
 use crate::graph::Publish;
 use crate::pipeline::Pipeline;
@@ -55,4 +55,3 @@ pub(super) fn limits(pipeline: &Pipeline, problems: &mut Problems) -> BTreeMap<S
     }
     limits
 }
-
