@@ -74,6 +74,7 @@ fn every_command_has_help_with_examples() {
         "run",
         "plan",
         "explain",
+        "graph",
         "report",
         "get",
         "log",

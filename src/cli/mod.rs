@@ -4,6 +4,7 @@ mod diff;
 mod doctor;
 mod explain;
 mod get;
+mod graph;
 mod log;
 mod plan;
 mod report;
@@ -86,6 +87,9 @@ enum Command {
     /// Show field by field what distinguishes a node from the nearest earlier result.
     #[command(after_help = explain::EXAMPLES)]
     Explain(explain::ExplainArgs),
+    /// Draw the graph of stages or of nodes: SVG, DOT, Mermaid.
+    #[command(after_help = graph::EXAMPLES)]
+    Graph(graph::GraphArgs),
     /// Write one HTML page of all tables, figures and where their numbers come from.
     #[command(after_help = report::EXAMPLES)]
     Report(report::ReportArgs),
@@ -218,6 +222,7 @@ pub fn main() -> ExitCode {
         Command::Run(args) => run::run(&args, cli.verbose > 0),
         Command::Plan(args) => plan::plan(&args),
         Command::Explain(args) => explain::explain(&args),
+        Command::Graph(args) => graph::graph(&args),
         Command::Report(args) => report::report(&args),
         Command::Get(args) => get::get(&args),
         Command::Log(args) => log::log(&args),
