@@ -3,12 +3,14 @@
 
 use std::path::Path;
 
-use crate::graph::{CommandLine, ExternalFile};
+use crate::command::{CommandLine, plain};
+use crate::graph::ExternalFile;
 
 /// The program and every word of a command that may be a file or folder: an edited script is another key. Words
-/// that name nothing cost nothing, so the text is cut wherever the shell, or an option, might cut it.
+/// that name nothing cost nothing, so the text is cut wherever the shell, or an option, might cut it. Paths start in
+/// `folder`, where the command runs.
 #[must_use]
-pub fn files_named_in(command: &CommandLine, root: &Path) -> Vec<ExternalFile> {
+pub fn files_named_in(command: &CommandLine, root: &Path, folder: &Path) -> Vec<ExternalFile> {
     let (text, program) = match command {
         CommandLine::Shell(text) => (text.clone(), text.split_whitespace().next()),
         CommandLine::Words(words) => (words.join("\n"), words.first().map(String::as_str)),
@@ -20,25 +22,68 @@ pub fn files_named_in(command: &CommandLine, root: &Path) -> Vec<ExternalFile> {
         // The first word of a text may be the shell's own (`cd`, `for`, `(`).
         let direct = matches!(command, CommandLine::Words(_));
         let hint = direct.then(|| format!("the program `{program}` is not on the PATH"));
-        files.push(ExternalFile { name: "program".to_owned(), candidates, folders: false, hint });
+        files.push(ExternalFile { name: "program".to_owned(), candidates, folders: false, hint, value: None });
     }
     let whole = text.split('\n').flat_map(|line| line.split(['\'', '"']));
     let pieces = text.split(|c: char| c.is_whitespace() || "\'\"`;|&<>()=,".contains(c));
     let mut named: Vec<&str> = whole.chain(pieces).filter(|word| may_be_a_file(word)).collect();
     named.sort_unstable();
     named.dedup();
-    files.extend(named.into_iter().map(|word| ExternalFile {
-        name: format!("file:{word}"),
-        candidates: vec![root.join(word)],
-        // `--tmp /tmp` does not mean all that lies there, nor the root all of the project.
-        folders: root.join(word).starts_with(root) && root.join(word) != root,
-        hint: None,
+    if matches!(command, CommandLine::Shell(_)) {
+        let written = only_written(&text);
+        named.retain(|word| !written.contains(word));
+    }
+    files.extend(named.into_iter().map(|word| {
+        let path = plain(&folder.join(word));
+        ExternalFile {
+            name: format!("file:{word}"),
+            // `--tmp /tmp` does not mean all that lies there, nor the root all of the project.
+            folders: path.starts_with(root) && path != root,
+            candidates: vec![path],
+            hint: None,
+            value: None,
+        }
     }));
     files
+}
+
+/// Words of a text for the shell that stand behind `>` or `>>` wherever they stand: what is written is not read.
+fn only_written(text: &str) -> Vec<&str> {
+    let cut = |c: char| c.is_whitespace() || "\'\"`;|&<>()".contains(c);
+    let mut targets: Vec<(&str, usize)> = Vec::new();
+    for (at, _) in text.match_indices('>').filter(|(at, _)| !text[at + 1..].starts_with(['>', '(', '&'])) {
+        let rest = text[at + 1..].trim_start_matches([' ', '\t', '"', '\'']);
+        let word = &rest[..rest.find(cut).unwrap_or(rest.len())];
+        match targets.iter_mut().find(|(known, _)| *known == word) {
+            Some((_, count)) => *count += 1,
+            None => targets.push((word, 1)),
+        }
+    }
+    let everywhere = |word: &str| text.split(|c| cut(c) || "=,".contains(c)).filter(|piece| *piece == word).count();
+    targets.into_iter().filter(|(word, count)| everywhere(word) == *count).map(|(word, _)| word).collect()
 }
 
 /// A word that could name a file or folder, though not the project itself.
 fn may_be_a_file(word: &str) -> bool {
     let names_something = Path::new(word).components().any(|part| matches!(part, std::path::Component::Normal(_)));
     names_something && !word.contains("${") && !word.contains('\0')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_text_only_writes_to_is_no_source() {
+        for (text, written) in [
+            ("a >> log.txt", vec!["log.txt"]),
+            ("a > 'x y' 2>err.txt", vec!["x", "err.txt"]),
+            ("a > b; cat b", vec![]),
+            ("a >b --in=b", vec![]),
+            ("sort <a 2>&1 >c", vec!["c"]),
+            ("a > o; b > o", vec!["o"]),
+        ] {
+            assert_eq!(only_written(text), written, "{text}");
+        }
+    }
 }

@@ -41,7 +41,8 @@ fn kind(work: &str, stage: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::graph::{CommandLine, Described, Work};
+    use crate::command::CommandWork;
+    use crate::graph::{Described, Work};
     use crate::problem::Span;
     use pru_flow_cache::{Action, Value, WriterId};
 
@@ -93,7 +94,7 @@ mod tests {
             unkeyed_params: Vec::new(),
             forget_class: None,
         };
-        let command = || Work::Command { command: CommandLine::Shell("true".to_owned()) };
+        let command = || Work::Command(std::sync::Arc::new(CommandWork::shell("true")));
         assert_eq!(durations.median(&node("anything", builtin("data/glyphs"))), Some(3.0));
         assert_eq!(durations.median(&node("a", builtin("data/split"))), Some(50.0));
         assert_eq!(durations.median(&node("a", builtin("data/import"))), None);

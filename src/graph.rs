@@ -7,10 +7,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use pru_flow_stages::{OutputKind, Resources, Sees, StageDef};
-use serde::Serialize;
 
+use crate::command::CommandWork;
+use crate::policy::Policy;
 use crate::problem::{Problems, Span, suggest};
 use crate::selector::Selector;
+use crate::written::Paths;
 use crate::yaml::{Node, Value};
 
 /// Index of a node in [`Graph::nodes`].
@@ -60,13 +62,31 @@ pub struct Described {
     pub device: Device,
     /// Files that it reads from outside.
     pub sources: Vec<ExternalFile>,
+    /// How often and how long it may run.
+    pub policy: Policy,
+    /// Whatever else it draws on that is limited, by name.
+    pub named: BTreeMap<String, u32>,
 }
 
 impl Described {
+    /// No work at all.
+    #[must_use]
+    pub fn nothing() -> Self {
+        let describe: Describe = Arc::new(|_, _| None);
+        Self::of(Work::Waiting(Waiting { stage: None, results: Vec::new(), describe }))
+    }
+
     /// Work that takes no more than a core.
     #[must_use]
     pub fn of(work: Work) -> Self {
-        Self { work, resources: Resources::default(), device: Device::Auto, sources: Vec::new() }
+        Self {
+            work,
+            resources: Resources::default(),
+            device: Device::Auto,
+            sources: Vec::new(),
+            policy: Policy::default(),
+            named: BTreeMap::new(),
+        }
     }
 
     /// The results of other nodes without which the work is not known.
@@ -74,7 +94,7 @@ impl Described {
     pub fn results(&self) -> &[NeededResult] {
         match &self.work {
             Work::Waiting(waiting) => &waiting.results,
-            Work::Builtin { .. } | Work::Command { .. } => &[],
+            Work::Builtin { .. } | Work::Command(_) => &[],
         }
     }
 }
@@ -96,11 +116,8 @@ pub enum Work {
         /// The class to be forgotten.
         forget_class: Option<u32>,
     },
-    /// Any program; `${inputs.x}` and `${outputs.y}` are still in it.
-    Command {
-        /// One text for the shell, or words without a shell.
-        command: CommandLine,
-    },
+    /// Any program.
+    Command(Arc<CommandWork>),
 }
 
 impl Work {
@@ -110,7 +127,7 @@ impl Work {
         match self {
             Self::Builtin { def, .. } => Some(def),
             Self::Waiting(waiting) => waiting.stage,
-            Self::Command { .. } => None,
+            Self::Command(_) => None,
         }
     }
 }
@@ -144,15 +161,6 @@ pub struct NeededResult {
     pub path: String,
 }
 
-/// A program and its arguments.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub enum CommandLine {
-    /// Run by `sh -c`.
-    Shell(String),
-    /// Run directly.
-    Words(Vec<String>),
-}
-
 /// A file or folder from outside that a node reads: keyed by content, never by path.
 #[derive(Clone, Debug)]
 pub struct ExternalFile {
@@ -164,6 +172,8 @@ pub struct ExternalFile {
     pub folders: bool,
     /// What to put there; `None` for a word of a command that may or may not be a file.
     pub hint: Option<String>,
+    /// The value in it that is read, by its dotted path; `None` for all of it.
+    pub value: Option<String>,
 }
 
 /// What a port is connected to.
@@ -186,20 +196,24 @@ pub struct Output {
     pub file_name: String,
     /// Whether it must be a folder (`Some(true)`) or a file; `None` for a command's, which may be either.
     pub folder: Option<bool>,
+    /// Where it lies in the project, from the root; `None` for one that lies in the store alone.
+    pub path: Option<PathBuf>,
+    /// Whether it stays when nothing needs it any more.
+    pub keep: bool,
+    /// Whether the file at `path` shares its bytes with the store.
+    pub hard_link: bool,
 }
 
 impl Output {
     /// The output of a built-in stage.
     #[must_use]
     pub fn builtin(port: &pru_flow_stages::OutputPort) -> Self {
-        match port.kind {
-            OutputKind::File { file_name } => {
-                Self { name: port.name.to_owned(), file_name: file_name.to_owned(), folder: Some(false) }
-            }
-            OutputKind::Folder => {
-                Self { name: port.name.to_owned(), file_name: port.name.to_owned(), folder: Some(true) }
-            }
-        }
+        let (file_name, folder) = match port.kind {
+            OutputKind::File { file_name } => (file_name, false),
+            OutputKind::Folder => (port.name, true),
+        };
+        let (name, file_name) = (port.name.to_owned(), file_name.to_owned());
+        Self { name, file_name, folder: Some(folder), path: None, keep: true, hard_link: false }
     }
 }
 
@@ -239,6 +253,27 @@ pub struct Graph {
     pub nodes: Vec<GraphNode>,
     /// A topological order: producers first, else the order of the file.
     pub order: Vec<NodeId>,
+    /// Files, beside those of the pipeline itself, that decided which nodes there are.
+    pub files: Vec<PathBuf>,
+    /// How much of a resource of the user's own there is.
+    pub limits: BTreeMap<String, u32>,
+    /// Files outside the store that are copies of outputs.
+    pub publish: Vec<Publish>,
+    /// Outputs that lie in the project.
+    pub paths: Paths,
+    /// The project's root.
+    pub root: PathBuf,
+}
+
+/// A file or folder outside the store that is a copy of an output.
+#[derive(Clone, Debug)]
+pub struct Publish {
+    /// Where it lies, from the project's root.
+    pub path: PathBuf,
+    /// The node that makes it.
+    pub producer: NodeId,
+    /// The output.
+    pub output: String,
 }
 
 impl Graph {
@@ -281,7 +316,10 @@ impl Graph {
     /// When it names none or several.
     pub fn select_one(&self, name: &str) -> Result<(NodeId, Option<String>), String> {
         let selector = Selector::parse(name, ':')?;
-        match self.matching(&selector)?.as_slice() {
+        let matching = self.matching(&selector)?;
+        // `train[country=us]` may be one cell and the beginning of others' names.
+        let whole = matching.iter().find(|id| self.nodes[**id].coordinates.len() == selector.axes.len());
+        match whole.map_or(matching.as_slice(), std::slice::from_ref) {
             [one] => Ok((*one, selector.output)),
             several => {
                 let names: Vec<&str> = several.iter().take(5).map(|id| self.nodes[*id].name.as_str()).collect();
@@ -298,7 +336,13 @@ impl Graph {
             stages.dedup();
             return Err(format!("no stage `{}`; {}", selector.stage, suggest(&selector.stage, "stages", stages)));
         };
-        let axes: Vec<&str> = first.coordinates.iter().map(|(axis, _)| axis.as_str()).collect();
+        let mut axes: Vec<&str> = first.coordinates.iter().map(|(axis, _)| axis.as_str()).collect();
+        // Some axes are those of a few cells alone.
+        for (axis, _) in cells.iter().flat_map(|id| &self.nodes[*id].coordinates) {
+            if !axes.contains(&axis.as_str()) {
+                axes.push(axis);
+            }
+        }
         for (axis, _) in &selector.axes {
             if !axes.contains(&axis.as_str()) {
                 let help = suggest(axis, "axes", axes.clone());

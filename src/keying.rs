@@ -6,10 +6,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use pru_flow_cache::{Action, ActionInput, ActionResult, Gathered, Member, OutputFile, Value};
+use pru_flow_cache::{Action, ActionInput, ActionResult, Digest, Gathered, Member, OutputFile, Value};
 use pru_flow_stages::Sees;
 
-use crate::graph::{CommandLine, Graph, GraphNode, NodeId, PortInputs, Work};
+use crate::command::{CommandLine, CommandWork};
+use crate::graph::{Graph, GraphNode, NodeId, Output, PortInputs, Work};
 use crate::sources::Found;
 
 /// One artifact on its way into a node.
@@ -19,6 +20,8 @@ pub struct Given {
     pub producer: NodeId,
     /// That node's coordinates, without the axes that all artifacts of the port share with the node that is given them.
     pub coordinates: Vec<(String, String)>,
+    /// The output that it is.
+    pub output: Output,
     /// Whether it is a folder.
     pub folder: bool,
     /// The files that this node is given, those that it may see.
@@ -115,7 +118,7 @@ fn select(
     let artifact = result.outputs.get(output).ok_or_else(|| format!("{} has no output `{output}`", source.name))?;
     let forget_class = match work {
         Work::Builtin { forget_class, .. } => *forget_class,
-        Work::Command { .. } | Work::Waiting(_) => None,
+        Work::Command(_) | Work::Waiting(_) => None,
     };
     if inputs.sees != Sees::Both && !artifact.folder {
         return Err(format!("the port `{port}` takes a folder of classes (as `data/split` makes), not a single file"));
@@ -126,8 +129,11 @@ fn select(
         let class = forget_class.map_or_else(|| "the forget class".to_owned(), |class| format!("class {class}"));
         return Err(format!("the data set of `{port}` ({}.{output}) has no {class}", source.name));
     }
+    let output = source.outputs.iter().find(|known| known.name == output).cloned();
+    let output = output.ok_or_else(|| format!("{} declares no such output", source.name))?;
     Ok(Given {
         producer,
+        output,
         coordinates: source.coordinates.clone(),
         folder: artifact.folder,
         files,
@@ -154,7 +160,8 @@ pub fn action(node: &GraphNode, work: &Work, inputs: &GivenInputs, sources: &[Fo
         (port.clone(), input)
     });
     let inputs = ports.collect();
-    let sources = sources.iter().map(|found| (found.name.clone(), found.digest)).collect();
+    let (read, whole): (Vec<&Found>, Vec<&Found>) = sources.iter().partition(|found| found.value.is_some());
+    let sources = whole.into_iter().map(|found| (found.name.clone(), found.digest)).collect();
     let action = match work {
         Work::Waiting(_) => return Err("its params are not known yet".to_owned()),
         Work::Builtin { def, params, unkeyed_params, .. } => {
@@ -172,11 +179,11 @@ pub fn action(node: &GraphNode, work: &Work, inputs: &GivenInputs, sources: &[Fo
                 inputs,
             }
         }
-        Work::Command { command } => Action {
-            stage: "command".to_owned(),
-            version: 1,
+        Work::Command(command) => Action {
+            stage: COMMAND.to_owned(),
+            version: COMMAND_VERSION,
             toolchain: BTreeMap::new(),
-            params: command_params(node, command),
+            params: command_params(node, command, &read)?,
             sources,
             inputs,
         },
@@ -184,11 +191,43 @@ pub fn action(node: &GraphNode, work: &Work, inputs: &GivenInputs, sources: &[Fo
     Ok(action)
 }
 
-fn command_params(node: &GraphNode, command: &CommandLine) -> Value {
-    let command = match command {
+/// What stands in a key for the name of a stage, where a command runs.
+pub const COMMAND: &str = "command";
+
+/// Changes whenever the engine runs commands in another way that their results may depend on. 2: outputs with a path
+/// in the project, inputs under their own file names.
+const COMMAND_VERSION: u32 = 2;
+
+fn command_params(node: &GraphNode, work: &CommandWork, read: &[&Found]) -> Result<Value, String> {
+    let line = match &work.line {
         CommandLine::Shell(text) => ("shell", Value::text(text)),
         CommandLine::Words(words) => ("words", Value::List(words.iter().map(Value::text).collect())),
     };
-    let outputs = node.outputs.iter().map(|output| (output.name.clone(), Value::text(&output.file_name)));
-    Value::map([command, ("outputs", Value::map(outputs))])
+    let outputs = node.outputs.iter().map(|output| {
+        let place = match &output.path {
+            Some(path) => ("path", Value::text(path.to_string_lossy())),
+            None => ("name", Value::text(&output.file_name)),
+        };
+        (output.name.clone(), Value::map([place]))
+    });
+    let mut params = vec![line, ("outputs", Value::map(outputs))];
+    if !work.cwd.as_os_str().is_empty() {
+        params.push(("cwd", Value::text(work.cwd.to_string_lossy())));
+    }
+    if !work.env.is_empty() {
+        // A value may be a secret, and a record is shared.
+        let digest = |(name, value): (&String, &String)| {
+            (name.clone(), Value::text(Digest::of(format!("{name}\0{value}").as_bytes()).to_string()))
+        };
+        params.push(("env", Value::map(work.env.iter().map(digest))));
+    }
+    if !read.is_empty() {
+        let mut values = Vec::new();
+        for found in read {
+            let json = found.value.as_ref().map_or(&serde_json::Value::Null, |(_, value)| value);
+            values.push((found.name.clone(), Value::from_json(json).map_err(|e| format!("{}: {e}", found.name))?));
+        }
+        params.push(("reads", Value::map(values)));
+    }
+    Ok(Value::map(params))
 }

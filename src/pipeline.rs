@@ -3,7 +3,12 @@
 //!
 //! Whatever can be understood is kept beside what is wrong, so that later checks add to the same list of problems.
 
+mod command;
+
 use pru_flow_stages::{BUILTINS, StageDef};
+
+use command::{COMMAND_ONLY, POLICY, read_list, read_outputs};
+pub use command::{CommandFields, OutputSpec, PolicyFields};
 
 use crate::problem::{Problem, Problems, Span, TextId, did_you_mean, suggest};
 use crate::yaml::{self, Key, Node, Value};
@@ -19,6 +24,10 @@ pub struct Pipeline {
     pub stages: Vec<StageSpec>,
     /// Other pipelines whose stages this one uses.
     pub imports: Vec<Import>,
+    /// How much of a resource of the user's own there is.
+    pub limits: Vec<(Key, Node)>,
+    /// Files outside the store that are copies of outputs: path and reference.
+    pub publish: Vec<(Key, Node)>,
 }
 
 /// Another pipeline under a name: its stages and params are `name.stage` and `params.name.param`.
@@ -45,10 +54,14 @@ pub struct StageSpec {
     pub with: Option<Node>,
     /// References by port; several for one port that gathers.
     pub inputs: Vec<(Key, Vec<Node>)>,
-    /// Outputs of a command: name and file name.
-    pub outputs: Vec<(Key, Node)>,
-    /// Files that hold the code of a command.
-    pub code: Vec<Node>,
+    /// What it writes: all outputs of a command, and those of a built-in of which something is said.
+    pub outputs: Vec<OutputSpec>,
+    /// Files that hold the code of a command; `None` where it is followed.
+    pub code: Option<Vec<Node>>,
+    /// Where and how a command runs.
+    pub command: CommandFields,
+    /// How often and how long it may run.
+    pub policy: PolicyFields,
     /// Axes of cells.
     pub matrix: Option<MatrixSpec>,
     /// What it draws on, a mapping.
@@ -79,7 +92,7 @@ impl std::fmt::Debug for Work {
 /// Axes of cells, and cells left out or added.
 #[derive(Clone, Debug)]
 pub struct MatrixSpec {
-    /// Name and list of values, in declaration order.
+    /// Name and values, in declaration order; `zip` and `sweep` stand for several axes each (see `matrix`).
     pub axes: Vec<(Key, Node)>,
     /// Cells to add, each a mapping that names every axis.
     pub include: Vec<Node>,
@@ -104,7 +117,8 @@ impl Pipeline {
             problems.push(Problem::new(message, root.span).help(help));
             return None;
         };
-        let fields = Fields::of(&root, "the pipeline", &["version", "name", "import", "params", "stages"], problems);
+        let known = ["version", "name", "import", "params", "defaults", "limits", "stages", "publish"];
+        let fields = Fields::of(&root, "the pipeline", &known, problems);
         check_version(&fields, problems);
         let name = fields.text("name", problems).unwrap_or_else(|| {
             fields.missing("name", "name: my-experiment", problems);
@@ -120,7 +134,8 @@ impl Pipeline {
         };
         let stages = match fields.get("stages").map(|node| (&node.value, node)) {
             Some((Value::Map(entries), _)) if !entries.is_empty() => {
-                entries.iter().map(|(key, node)| StageSpec::read(key, node, problems)).collect()
+                let defaults = Defaults::read(fields.get("defaults"), problems);
+                entries.iter().map(|(key, node)| StageSpec::read(key, &defaults.apply(node), problems)).collect()
             }
             Some((_, node)) => {
                 let message = "`stages` is a mapping with at least one stage";
@@ -133,7 +148,18 @@ impl Pipeline {
             }
         };
         let imports = read_imports(fields.get("import"), problems);
-        let pipeline = Self { name, params, stages, imports };
+        let publish = match fields.mapping("publish", PUBLISH_EXAMPLE, problems).map(|node| node.value) {
+            Some(Value::Map(entries)) => entries,
+            _ => Vec::new(),
+        };
+        for (_, node) in publish.iter().filter(|(_, node)| !matches!(node.value, Value::Text(_) | Value::Wrong)) {
+            wrong_kind("`publish` names an output for each path", node, PUBLISH_EXAMPLE, problems);
+        }
+        let limits = match fields.mapping("limits", LIMITS_EXAMPLE, problems).map(|node| node.value) {
+            Some(Value::Map(entries)) => entries,
+            _ => Vec::new(),
+        };
+        let pipeline = Self { name, params, stages, imports, limits, publish };
         pipeline.check_names(problems);
         Some(pipeline)
     }
@@ -155,6 +181,8 @@ impl Pipeline {
     }
 }
 
+const PUBLISH_EXAMPLE: &str = "publish: {results/table1.tex: tables.latex}";
+const LIMITS_EXAMPLE: &str = "limits: {database: 2}";
 const IMPORT_EXAMPLE: &str = "import: {paper: paper.yaml}";
 
 fn read_imports(node: Option<&Node>, problems: &mut Problems) -> Vec<Import> {
@@ -222,7 +250,9 @@ impl StageSpec {
             with: None,
             inputs: Vec::new(),
             outputs: Vec::new(),
-            code: Vec::new(),
+            code: None,
+            command: CommandFields::default(),
+            policy: PolicyFields::default(),
             matrix: None,
             resources: None,
         };
@@ -231,18 +261,17 @@ impl StageSpec {
             wrong_kind(&message, node, "give it `uses:` or `command:`", problems);
             return spec;
         };
-        let known = ["uses", "command", "with", "inputs", "outputs", "code", "matrix", "resources"];
+        let of_all = ["uses", "command", "with", "inputs", "outputs", "matrix", "resources"];
+        let known = [&of_all[..], POLICY, COMMAND_ONLY].concat();
         let fields = Fields::of(node, &format!("the stage `{}`", key.text), &known, problems);
         spec.work = read_work(key, &fields, problems);
         spec.with = fields.mapping("with", "with: {epochs: 10}", problems);
         spec.inputs = read_inputs(fields.get("inputs"), problems);
         spec.outputs = read_outputs(fields.get("outputs"), problems);
         spec.resources = fields.mapping("resources", "resources: {cpus: 2}", problems);
-        spec.code = match fields.get("code").map(|node| (&node.value, node)) {
-            None => Vec::new(),
-            Some((Value::List(items), _)) => items.clone(),
-            Some((_, node)) => vec![node.clone()],
-        };
+        spec.code = fields.get("code").map(|node| read_list(Some(node)));
+        spec.command = CommandFields::read(&fields, problems);
+        spec.policy = PolicyFields::read(&fields);
         if let Some(node) = fields.get("matrix") {
             spec.matrix = MatrixSpec::read(node, problems);
             if spec.matrix.is_none() {
@@ -256,25 +285,42 @@ impl StageSpec {
 
     /// Fields that the kind of stage does not take, or cannot do without.
     fn check_fields(&self, fields: &Fields<'_>, problems: &mut Problems) {
-        let (kind, refused): (&str, &[(&str, &str)]) = match &self.work {
+        match &self.work {
             Work::Unknown => return,
-            Work::Command(_) => ("a command", &[("with", "put the values into the command: `${params.x}`")]),
-            Work::Uses(_) => (
-                "a stage with `uses:`",
-                &[
-                    ("outputs", "a built-in stage has its own outputs"),
-                    ("code", "a built-in stage's code is part of pru-flow"),
-                ],
-            ),
-        };
-        for (field, help) in refused {
-            if let Some(key) = fields.key(field) {
-                problems.push(Problem::new(format!("{kind} takes no `{field}`"), key.span).help(*help));
+            Work::Command(_) => {
+                if let Some(key) = fields.key("with") {
+                    let problem = Problem::new("a command takes no `with`", key.span);
+                    problems.push(problem.help("put the values into the command: `${params.x}`"));
+                }
+            }
+            Work::Uses(def) => {
+                for key in COMMAND_ONLY.iter().filter_map(|field| fields.key(field)) {
+                    let problem = Problem::new(format!("a stage with `uses:` takes no `{}`", key.text), key.span);
+                    problems.push(problem.help("only a command does"));
+                }
+                self.check_builtin_outputs(def, problems);
             }
         }
         if matches!(self.work, Work::Command(_)) && self.outputs.is_empty() && fields.get("outputs").is_none() {
             let message = format!("the command `{}` declares no output", self.name.text);
-            problems.push(Problem::new(message, self.name.span).help("add `outputs: {result: result.txt}`"));
+            problems.push(Problem::new(message, self.name.span).help("add `outputs: {result: out/result.txt}`"));
+        }
+    }
+
+    /// The outputs of a built-in are its own: all that can be said of them is whether they are kept.
+    fn check_builtin_outputs(&self, def: &StageDef, problems: &mut Problems) {
+        for output in &self.outputs {
+            let name = &output.name;
+            let known = def.outputs.iter().map(|output| output.name);
+            if !known.clone().any(|known| known == name.text) {
+                let problem = Problem::new(format!("`{}` has no output `{}`", def.name, name.text), name.span);
+                problems.push(problem.help(suggest(&name.text, "outputs", known)));
+            }
+            if let Some(node) = output.path.as_ref().or(output.file_name.as_ref()) {
+                let problem = Problem::new("a stage with `uses:` chooses where it writes", node.span);
+                problems
+                    .push(problem.help(format!("copy it out: `publish: {{PATH: {}.{}}}`", self.name.text, name.text)));
+            }
         }
     }
 }
@@ -348,27 +394,69 @@ fn read_inputs(node: Option<&Node>, problems: &mut Problems) -> Vec<(Key, Vec<No
     inputs
 }
 
-fn read_outputs(node: Option<&Node>, problems: &mut Problems) -> Vec<(Key, Node)> {
-    let Some(node) = node else { return Vec::new() };
-    let Value::Map(entries) = &node.value else {
-        wrong_kind("`outputs` is a mapping", node, "outputs: {result: result.txt}", problems);
-        return Vec::new();
-    };
-    if entries.is_empty() {
-        wrong_kind("`outputs` names at least one output", node, "outputs: {result: result.txt}", problems);
-    }
-    for (key, value) in entries {
-        check_name(&key.text, "output", key.span, problems);
-        if !matches!(value.value, Value::Text(_)) {
-            let message = format!("the output `{}` is a file's name", key.text);
-            wrong_kind(&message, value, &format!("{}: result.txt", key.text), problems);
+/// Fields that stages have unless they say otherwise.
+struct Defaults {
+    entries: Vec<(Key, Node)>,
+}
+
+/// Fields that may have a default, and whether a built-in takes them too.
+const WITH_DEFAULT: [(&str, bool); 10] = [
+    ("cwd", false),
+    ("env", false),
+    ("environment", false),
+    ("pass_env", false),
+    ("sandbox", false),
+    ("always", true),
+    ("retries", true),
+    ("timeout", true),
+    ("priority", true),
+    ("resources", true),
+];
+
+impl Defaults {
+    fn read(node: Option<&Node>, problems: &mut Problems) -> Self {
+        let Some(node) = node else { return Self { entries: Vec::new() } };
+        let known = WITH_DEFAULT.map(|(field, _)| field);
+        Fields::of(node, "`defaults`", &known, problems);
+        match &node.value {
+            Value::Map(entries) => Self { entries: entries.clone() },
+            _ => {
+                wrong_kind("`defaults` is a mapping of fields of stages", node, "defaults: {sandbox: warn}", problems);
+                Self { entries: Vec::new() }
+            }
         }
     }
-    entries.clone()
+
+    /// The stage with what it does not say itself; in `env` and `resources` each entry has its own default.
+    fn apply(&self, stage: &Node) -> Node {
+        let Value::Map(own) = &stage.value else { return stage.clone() };
+        let mut entries = own.clone();
+        let builtin = stage.get("uses").is_some();
+        let fits = |name: &str| WITH_DEFAULT.iter().any(|(field, both)| *field == name && (*both || !builtin));
+        for (key, default) in self.entries.iter().filter(|(key, _)| fits(&key.text)) {
+            match entries.iter_mut().find(|(known, _)| known.text == key.text) {
+                None => entries.push((key.clone(), default.clone())),
+                Some((_, Node { value: Value::Map(own), .. })) => {
+                    if let Value::Map(more) = &default.value {
+                        let missing = more.iter().filter(|(key, _)| !stage_has(own, &key.text)).cloned();
+                        let missing: Vec<(Key, Node)> = missing.collect();
+                        own.extend(missing);
+                    }
+                }
+                Some(_) => {}
+            }
+        }
+        Node { value: Value::Map(entries), ..*stage }
+    }
+}
+
+fn stage_has(entries: &[(Key, Node)], name: &str) -> bool {
+    entries.iter().any(|(key, _)| key.text == name)
 }
 
 impl MatrixSpec {
-    fn read(node: &Node, problems: &mut Problems) -> Option<Self> {
+    /// Reads a `matrix:`, of a stage or of one value of an axis.
+    pub(crate) fn read(node: &Node, problems: &mut Problems) -> Option<Self> {
         let Value::Map(entries) = &node.value else {
             wrong_kind("`matrix` is a mapping", node, "matrix: {class: [0, 3, 8], seed: [7, 8, 9]}", problems);
             return None;
@@ -385,6 +473,10 @@ impl MatrixSpec {
                     let problem = Problem::new(format!("unknown field `{axis}` in a matrix"), key.span);
                     problems.push(problem.maybe_help(help));
                 }
+                axis if looks_like_sweep(value) && axis != "sweep" => {
+                    let problem = Problem::new(format!("unknown field `{axis}` in a matrix"), key.span);
+                    problems.push(problem.help(suggest(axis, "fields", ["sweep", "zip", "include", "exclude"])));
+                }
                 axis => {
                     check_name(axis, "matrix axis", key.span, problems);
                     spec.axes.push((key.clone(), value.clone()));
@@ -397,6 +489,11 @@ impl MatrixSpec {
         }
         Some(spec)
     }
+}
+
+/// `samples` is a number, where an axis would have attributes.
+fn looks_like_sweep(node: &Node) -> bool {
+    node.get("samples").is_some_and(|samples| matches!(samples.value, Value::Int(_)))
 }
 
 fn is_list_of_cells(node: &Node) -> bool {

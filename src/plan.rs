@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use pru_flow_cache::{Action, ActionKey, ActionResult, LocalStore, StatCache, Store, StoreError};
+use pru_flow_cache::{Action, ActionKey, ActionResult, LocalStore, Store, StoreError};
 use rayon::prelude::*;
 use serde::Serialize;
 
@@ -12,7 +12,7 @@ use crate::graph::{Described, Graph, NodeId};
 use crate::history::{History, in_one_line};
 use crate::keying;
 use crate::problem::Problems;
-use crate::sources::{Found, Missing, find_all};
+use crate::sources::{Found, Missing, Outside};
 use crate::values::{self, KnownValue};
 
 /// What would become of a node.
@@ -92,12 +92,12 @@ pub fn resolve<'g>(
     graph: &'g Graph,
     id: NodeId,
     results: &[Option<Arc<ActionResult>>],
-    (store, stat): (Option<&LocalStore>, &StatCache),
+    (store, outside): (Option<&LocalStore>, &Outside),
 ) -> Result<Resolved<'g>, Unresolved> {
     let (described, values) = values::describe(graph, id, results, store).map_err(Unresolved::Values)?;
     let key = || -> Result<_, String> {
         let inputs = keying::given(graph, id, &described.work, results)?;
-        let sources = find_all(&described.sources, stat).map_err(|missing| Missing::in_one_line(&missing))?;
+        let sources = outside.find_all(&described.sources).map_err(|missing| Missing::in_one_line(&missing))?;
         let action = keying::action(&graph.nodes[id], &described.work, &inputs, &sources)?;
         let key = action.key().map_err(|e| e.to_string())?;
         Ok((action, key, inputs, sources))
@@ -136,12 +136,12 @@ const COMPARED: usize = 8;
 ///
 /// # Errors
 /// When the store cannot be read.
-pub fn plan(graph: &Graph, wanted: &[bool], store: Option<&LocalStore>, stat: &StatCache) -> Result<Plan, StoreError> {
+pub fn plan(graph: &Graph, wanted: &[bool], store: Option<&LocalStore>, outside: &Outside) -> Result<Plan, StoreError> {
     let mut results: Vec<Option<Arc<ActionResult>>> = vec![None; graph.nodes.len()];
     let mut nodes: Vec<Option<PlannedNode>> = graph.nodes.iter().map(|_| None).collect();
     for level in levels(graph, wanted) {
         // What is read of the store and of files takes most of the time, and nodes of one level do not need each other.
-        let planned = level.par_iter().map(|&id| plan_one(graph, id, &results, (store, stat)));
+        let planned = level.par_iter().map(|&id| plan_one(graph, id, &results, (store, outside)));
         let planned: Vec<(PlannedNode, Option<ActionResult>)> = planned.collect::<Result<_, StoreError>>()?;
         for (node, result) in planned {
             let id = node.id;
@@ -184,9 +184,9 @@ fn plan_one(
     graph: &Graph,
     id: NodeId,
     results: &[Option<Arc<ActionResult>>],
-    (store, stat): (Option<&LocalStore>, &StatCache),
+    (store, outside): (Option<&LocalStore>, &Outside),
 ) -> Result<(PlannedNode, Option<ActionResult>), StoreError> {
-    let Resolved { action, key, values, .. } = match resolve(graph, id, results, (store, stat)) {
+    let Resolved { action, key, values, .. } = match resolve(graph, id, results, (store, outside)) {
         Ok(resolved) => resolved,
         Err(unresolved) => return Ok((PlannedNode::without_key(graph, id, unresolved), None)),
     };

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use pru_flow_cache::{LocalStore, StatCache, StoreError};
+use pru_flow_cache::{LocalStore, StoreError};
 
 use crate::expand::expand;
 use crate::graph::Graph;
@@ -12,6 +12,7 @@ use crate::overrides;
 use crate::pipeline::Pipeline;
 use crate::problem::{Problem, Problems, SourceFile, SourceText, TextId};
 use crate::recipe::Bases;
+use crate::sources::Outside;
 
 /// The pipeline that is built in, for a first run without any file.
 const QUICKSTART: &str = include_str!("../pipelines/quickstart.yaml");
@@ -64,18 +65,18 @@ impl Project {
     ///
     /// # Errors
     /// When it cannot be opened.
-    pub fn open_store(&self) -> Result<(LocalStore, StatCache), StoreError> {
+    pub fn open_store(&self) -> Result<(LocalStore, Outside), StoreError> {
         let store = LocalStore::open(&self.store_folder)?;
-        let stat = StatCache::load(&self.store_folder);
-        Ok((store, stat))
+        let outside = Outside::load(&self.store_folder);
+        Ok((store, outside))
     }
 
     /// The store if there is one: to look at a pipeline makes none.
     ///
     /// # Errors
     /// When it cannot be opened.
-    pub fn look_into_store(&self) -> Result<(Option<LocalStore>, StatCache), StoreError> {
-        Ok((look_into(&self.store_folder)?, StatCache::load(&self.store_folder)))
+    pub fn look_into_store(&self) -> Result<(Option<LocalStore>, Outside), StoreError> {
+        Ok((look_into(&self.store_folder)?, Outside::load(&self.store_folder)))
     }
 
     /// Logs by key.
@@ -139,7 +140,8 @@ fn build(file: &Path, source: &mut SourceText, problems: &mut Problems) -> Optio
     let mut pipeline = Pipeline::read(&text, id, problems)?;
     import::load(&mut pipeline, file, source, problems);
     overrides::apply(&mut pipeline, &source.arguments, problems);
-    let graph = expand(&pipeline, &Bases { root: root.clone(), current: current_folder() }, problems);
+    let bases = Bases { root: root.clone(), current: current_folder() };
+    let graph = expand(&pipeline, &bases, source, problems);
     Some((pipeline, root, graph))
 }
 

@@ -2,18 +2,20 @@
 //! it reads from outside, and what it draws on. Done while the pipeline is expanded; for a cell that waits for results
 //! of other stages it is done again when these are known. Knows nothing of other cells and of inputs.
 
-use std::path::{Path, PathBuf};
+mod command;
+
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use pru_flow_stages::StageDef;
+use pru_flow_stages::{OutputPort, StageDef};
 
-use crate::command_files::files_named_in;
-use crate::graph::{CommandLine, Described, ExternalFile, Output, Work};
+use crate::graph::{Described, ExternalFile, Output, Work};
 use crate::params::ParamTypes;
 use crate::pipeline::{self, StageSpec};
+use crate::policy;
 use crate::problem::{Problem, Problems, Span};
 use crate::resources;
-use crate::template::{Later, Part, Results, Scope, split};
+use crate::template::{Coordinate, Results, Scope};
 use crate::yaml::{Node, Value};
 
 /// Folders against which relative paths are resolved.
@@ -26,7 +28,9 @@ pub struct Bases {
 }
 
 impl Bases {
-    fn resolve(&self, text: &str, from_command_line: bool) -> PathBuf {
+    /// Where a path leads.
+    #[must_use]
+    pub fn resolve(&self, text: &str, from_command_line: bool) -> PathBuf {
         let base = if from_command_line { &self.current } else { &self.root };
         base.join(text)
     }
@@ -47,7 +51,7 @@ pub struct Recipe {
 impl Recipe {
     /// What names mean in the cell with these coordinates.
     #[must_use]
-    pub fn scope<'a>(&'a self, matrix: &'a [(String, Node)]) -> Scope<'a> {
+    pub fn scope<'a>(&'a self, matrix: &'a [Coordinate]) -> Scope<'a> {
         Scope::new(&self.params, self.spec.matrix.as_ref().map(|_| matrix))
     }
 
@@ -55,28 +59,16 @@ impl Recipe {
     /// params the description stands all the same, without them, so that what is wrong with the cell's inputs, and with
     /// those who read it, is told in the same pass.
     #[must_use]
-    pub fn describe(
-        &self,
-        matrix: &[(String, Node)],
-        results: Results<'_>,
-        problems: &mut Problems,
-    ) -> Option<Described> {
+    pub fn describe(&self, matrix: &[Coordinate], results: Results<'_>, problems: &mut Problems) -> Option<Described> {
         let scope = self.scope(matrix);
         let with_results = scope.with_results(results);
         let mut described = match &self.spec.work {
             pipeline::Work::Unknown => return None,
             pipeline::Work::Uses(def) => self.builtin(def, &with_results, problems),
-            pipeline::Work::Command(node) => {
-                let inputs = self.spec.inputs.iter().map(|(key, _)| key.text.as_str()).collect();
-                let outputs = self.spec.outputs.iter().map(|(key, _)| key.text.as_str()).collect();
-                let later = Later { inputs, outputs };
-                let command = command_line(node, &with_results.with_later(&later), problems);
-                let mut sources = files_named_in(&command, &self.bases.root);
-                sources.extend(self.spec.code.iter().filter_map(|node| self.code(node, &scope, problems)));
-                Described { sources, ..Described::of(Work::Command { command }) }
-            }
+            pipeline::Work::Command(node) => command::describe(self, node, &scope, &with_results, problems),
         };
-        described.device = resources::read(&self.spec, &scope, &mut described.resources, problems);
+        described.device = resources::read(&self.spec, &scope, &mut described, problems);
+        described.policy = policy::read(&self.spec.policy, &scope, problems);
         Some(described)
     }
 
@@ -91,6 +83,7 @@ impl Recipe {
             candidates: source.candidates,
             folders: true,
             hint: Some(source.hint),
+            value: None,
         });
         Described {
             resources: (def.resources)(&params),
@@ -134,35 +127,19 @@ impl Recipe {
         }
     }
 
-    fn code(&self, node: &Node, scope: &Scope<'_>, problems: &mut Problems) -> Option<ExternalFile> {
-        let filled = scope.fill(node, problems);
-        let Some(text) = filled.scalar_text() else {
-            if filled.value != Value::Wrong {
-                let message = format!("`code` names files, not {}", filled.kind());
-                problems.push(filled.problem(message).help("code: [train.py, model.py]"));
-            }
-            return None;
-        };
-        let path = self.bases.resolve(&text, filled.from_command_line());
-        let hint = Some("it is named under `code:`".to_owned());
-        Some(ExternalFile { name: format!("code:{text}"), candidates: vec![path], folders: true, hint })
-    }
-
     /// What the cell with these coordinates writes.
     #[must_use]
-    pub fn outputs(&self, matrix: &[(String, Node)], problems: &mut Problems) -> Vec<Output> {
+    pub fn outputs(&self, matrix: &[Coordinate], problems: &mut Problems) -> Vec<Output> {
         match &self.spec.work {
             pipeline::Work::Unknown => Vec::new(),
-            pipeline::Work::Uses(def) => def.outputs.iter().map(Output::builtin).collect(),
-            pipeline::Work::Command(_) => {
-                let scope = self.scope(matrix);
-                let outputs = self.spec.outputs.iter();
-                let outputs: Vec<Output> =
-                    outputs.map(|(key, node)| command_output(&key.text, node, &scope, problems)).collect();
-                check_file_names(&self.spec, &outputs, problems);
-                outputs
-            }
+            pipeline::Work::Uses(def) => def.outputs.iter().map(|port| self.builtin_output(port)).collect(),
+            pipeline::Work::Command(_) => command::outputs(&self.spec, &self.scope(matrix), problems),
         }
+    }
+
+    fn builtin_output(&self, port: &OutputPort) -> Output {
+        let said = self.spec.outputs.iter().find(|said| said.name.text == port.name);
+        Output { keep: said.is_none_or(|said| said.keep), ..Output::builtin(port) }
     }
 
     /// Where a missing file is told: at the param that names it, else at the stage.
@@ -174,80 +151,4 @@ impl Recipe {
         };
         path.map_or(self.spec.name.span, |node| node.span)
     }
-}
-
-fn command_line(node: &Node, scope: &Scope<'_>, problems: &mut Problems) -> CommandLine {
-    match &node.value {
-        Value::List(items) => {
-            let words = items.iter().flat_map(|item| match scope.fill(item, problems) {
-                Node { value: Value::Wrong | Value::Awaited, .. } => Vec::new(),
-                // A whole `${params.list}` is as many words as it has values.
-                Node { value: Value::List(values), .. } => values,
-                one => vec![one],
-            });
-            let words = words.collect::<Vec<Node>>();
-            let told = |word: &Node| matches!(word.value, Value::Wrong | Value::Awaited);
-            for word in words.iter().filter(|word| word.scalar_text().is_none() && !told(word)) {
-                let message = format!("a word of a command is a single value, not {}", word.kind());
-                problems.push(word.problem(message).help("command: [python3, train.py, --lr, \"${params.lr}\"]"));
-            }
-            CommandLine::Words(words.iter().filter_map(Node::scalar_text).collect())
-        }
-        _ => CommandLine::Shell(shell_text(node, scope, problems)),
-    }
-}
-
-/// The text for the shell, with every value put in quoted: a value is never read as syntax.
-fn shell_text(node: &Node, scope: &Scope<'_>, problems: &mut Problems) -> String {
-    let text = node.scalar_text().unwrap_or_default();
-    let Ok(parts) = split(&text) else {
-        // Tells what is wrong.
-        let _ = scope.fill(node, problems);
-        return text;
-    };
-    let mut out = String::new();
-    for part in parts {
-        match part {
-            Part::Literal(literal) => out.push_str(&literal.replace("${", "$${")),
-            Part::Reference(path) => {
-                let reference = Node { value: Value::Text(format!("${{{path}}}")), ..*node };
-                let later = matches!(path.split('.').next(), Some("inputs" | "outputs"));
-                let filled = scope.fill(&reference, problems);
-                match filled.scalar_text() {
-                    Some(value) if later => out.push_str(&value),
-                    Some(value) => out.push_str(&crate::execute::shell_quote(&value)),
-                    None if matches!(filled.value, Value::Wrong | Value::Awaited) => {}
-                    None => {
-                        let message = format!("`${{{path}}}` is {}, not a single value", filled.kind());
-                        problems.push(filled.problem(message).help("a list of words takes a list: `command: [...]`"));
-                    }
-                }
-            }
-        }
-    }
-    out
-}
-
-/// Copies of outputs lie side by side under their file names.
-fn check_file_names(spec: &StageSpec, outputs: &[Output], problems: &mut Problems) {
-    for (index, output) in outputs.iter().enumerate() {
-        if let Some(first) = outputs[..index].iter().find(|other| other.file_name == output.file_name) {
-            let message = format!("the outputs `{}` and `{}` have one file name", first.name, output.name);
-            problems.push(Problem::new(message, spec.outputs[index].1.span).help("give each its own"));
-        }
-    }
-}
-
-fn command_output(name: &str, node: &Node, scope: &Scope<'_>, problems: &mut Problems) -> Output {
-    let filled = scope.fill(node, problems);
-    let file_name = filled.scalar_text().unwrap_or_default();
-    let path = Path::new(&file_name);
-    let plain = filled.holds_wrong()
-        || !matches!(node.value, Value::Text(_))
-        || path.components().count() == 1 && path.file_name().is_some_and(|f| f.to_str() == Some(&file_name));
-    if !plain {
-        let problem = Problem::new(format!("the output `{name}` is a plain file name, not `{file_name}`"), node.span);
-        problems.push(problem.help("the command writes it to the path that `${outputs.NAME}` stands for"));
-    }
-    Output { name: name.to_owned(), file_name, folder: None }
 }

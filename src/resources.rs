@@ -1,16 +1,16 @@
 //! `resources:` of a stage as written -> what its nodes draw on, and where they run. None of it enters a key.
 
-use pru_flow_stages::Resources;
-
-use crate::graph::Device;
+use crate::graph::{Described, Device};
 use crate::pipeline::StageSpec;
-use crate::problem::{Problem, Problems, suggest};
+use crate::problem::{Problem, Problems, did_you_mean};
 use crate::template::Scope;
 use crate::yaml::{Node, Value};
 
-/// Reads a stage's `resources:` into `resources`, and gives where it is to run.
+/// Reads a stage's `resources:` into what is described, and gives where it is to run. A resource of another name is
+/// whatever the user limits by it.
 #[must_use]
-pub fn read(spec: &StageSpec, scope: &Scope<'_>, resources: &mut Resources, problems: &mut Problems) -> Device {
+pub fn read(spec: &StageSpec, scope: &Scope<'_>, described: &mut Described, problems: &mut Problems) -> Device {
+    let resources = &mut described.resources;
     let mut device = Device::Auto;
     let Some(node) = &spec.resources else { return device };
     let filled = scope.fill(node, problems);
@@ -35,11 +35,19 @@ pub fn read(spec: &StageSpec, scope: &Scope<'_>, resources: &mut Resources, prob
             }
             ("exclusive", _) => Err("`exclusive` is true or false".to_owned()),
             ("device", _) => value.scalar_text().unwrap_or_default().parse().map(|parsed| device = parsed),
-            (other, _) => {
-                let help = suggest(other, "resources", known);
-                problems.push(Problem::new(format!("unknown resource `{other}`"), key.span).help(help));
-                Ok(())
-            }
+            (_, Value::Wrong) => Ok(()),
+            (other, value) => match (did_you_mean(other, known), value) {
+                (None, Value::Int(n)) if (0..=i64::from(u32::MAX)).contains(n) => {
+                    described.named.insert(other.to_owned(), *n as u32);
+                    Ok(())
+                }
+                (None, _) => Err(format!("`{other}`, a resource of your own, is a whole number from 0")),
+                (help, _) => {
+                    let problem = Problem::new(format!("unknown resource `{other}`"), key.span);
+                    problems.push(problem.maybe_help(help));
+                    Ok(())
+                }
+            },
         };
         if let Err(message) = result {
             problems.push(value.problem(message).help(format!("resources: {{{}}}", example(&key.text))));
@@ -56,7 +64,8 @@ fn example(resource: &str) -> &str {
         "memory" => "memory: 4GiB",
         "gpu_memory" => "gpu_memory: 4GiB",
         "exclusive" => "exclusive: true",
-        _ => "device: cpu",
+        "device" => "device: cpu",
+        _ => "database: 1",
     }
 }
 

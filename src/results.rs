@@ -2,11 +2,14 @@
 //! `results/PIPELINE/NODE/FILE`. Copies only, written only when changed: editing one never reaches the store.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use pru_flow_cache::{ActionResult, Digest, LocalStore};
+use pru_flow_cache::{ActionResult, Digest, How, LocalStore};
 
 use crate::diverged;
+use crate::execute::workspace::Workspace;
 use crate::graph::{Graph, GraphNode, NodeId};
+use crate::sources::Outside;
 
 /// Files beyond this are left in the store (`pru-flow get` fetches them).
 const COPY_BYTES_MAX: u64 = 16 << 20;
@@ -36,7 +39,8 @@ pub fn copy(store: &LocalStore, folder: &Path, node: &GraphNode, result: &Action
     if diverged::reason(result).is_some() {
         return Ok(copied);
     }
-    for output in &node.outputs {
+    // One that lies in the project lies where people look for it.
+    for output in node.outputs.iter().filter(|output| output.path.is_none()) {
         let Some(stored) = result.outputs.get(&output.name).filter(|stored| !stored.folder) else { continue };
         let [file] = stored.files.as_slice() else { continue };
         if file.bytes > COPY_BYTES_MAX {
@@ -47,13 +51,35 @@ pub fn copy(store: &LocalStore, folder: &Path, node: &GraphNode, result: &Action
         if !same {
             let parent = path.parent().unwrap_or(folder);
             std::fs::create_dir_all(parent).map_err(|e| format!("{}: {e}", parent.display()))?;
-            store.restore_from(result, &file.digest, &path).map_err(|e| e.to_string())?;
+            store.restore(result, &file.digest, &path, How::Copy).map_err(|e| e.to_string())?;
         }
         let is_markdown = path.extension().is_some_and(|extension| extension == "md");
         let markdown = is_markdown.then(|| std::fs::read_to_string(&path).unwrap_or_default());
         copied.push(Copied { path, markdown });
     }
     Ok(copied)
+}
+
+/// Writes what a pipeline publishes, as far as there are results: only what differs from what lies there.
+///
+/// # Errors
+/// When something cannot be read from the store or written.
+pub fn publish(
+    graph: &Graph,
+    workspace: &Workspace,
+    (store, outside): (&LocalStore, &Outside),
+    results: &[Option<Arc<ActionResult>>],
+) -> Result<Vec<Copied>, String> {
+    let mut written = Vec::new();
+    for one in &graph.publish {
+        let Some(result) = results[one.producer].as_deref().filter(|result| diverged::reason(result).is_none()) else {
+            continue;
+        };
+        // What was there by another hand is kept in the store's folder.
+        workspace.place((store, outside), &one.path, (result, &one.output), false)?;
+        written.push(Copied { path: workspace.path(&one.path), markdown: None });
+    }
+    Ok(written)
 }
 
 /// A node's name as the name of one folder: whatever its coordinates hold, it leads nowhere else.

@@ -1,6 +1,9 @@
 //! A run: the coordinator owns all state, obeys the scheduler, hears the executor through one channel, and tells an
 //! [`Observer`] what happens. Decides nothing about order and does no work of a node itself.
 
+mod deadline;
+mod keeping;
+
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -8,11 +11,12 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
-use pru_flow_cache::{ActionKey, ActionResult, LocalStore, StatCache, Store};
+use pru_flow_cache::{ActionKey, ActionResult, LocalStore, Store};
 use pru_flow_stages::StageDef;
 use pru_flow_stages::io::Progress;
 
 use crate::diverged;
+use crate::execute::workspace::Workspace;
 use crate::execute::{Executor, Message, Outcome, Task};
 use crate::graph::{Described, Device, Graph, GraphNode, NodeId, Work};
 use crate::plan::{Resolved, Unresolved, resolve};
@@ -20,8 +24,10 @@ use crate::problem::{Problem, Problems};
 use crate::project::Project;
 use crate::results::last_nodes;
 use crate::schedule::{Command, Event, Limits, Need, Scheduler};
-use crate::sources::find_all;
+use crate::sources::Outside;
 use crate::values::Unknown;
+use deadline::Deadline;
+use keeping::{Bypass, Keeping, anew};
 
 /// How long a node is given to stop before its process is killed.
 const GRACE: Duration = Duration::from_secs(10);
@@ -41,6 +47,10 @@ pub struct RunOptions {
     pub device: Option<Device>,
     /// Whether the first failure stops the run.
     pub fail_fast: bool,
+    /// Nodes that run although they have a result, which is replaced.
+    pub force: BTreeSet<NodeId>,
+    /// How much of a resource of the user's own there is, before what the pipeline says.
+    pub limits: BTreeMap<String, u32>,
 }
 
 /// How a node ended, as told to the outside.
@@ -158,7 +168,7 @@ pub struct RunEnd {
 pub fn run(
     project: &Project,
     wanted: &[bool],
-    (store, stat): (Arc<LocalStore>, Arc<StatCache>),
+    (store, outside): (Arc<LocalStore>, Arc<Outside>),
     options: &RunOptions,
     observer: &mut dyn Observer,
 ) -> Result<RunEnd, Problems> {
@@ -166,22 +176,29 @@ pub fn run(
     let (sender, receiver) = channel();
     let logs = project.logs();
     std::fs::create_dir_all(&logs).map_err(|e| Problems::one(Problem::of_file(format!("{}: {e}", logs.display()))))?;
-    let executor = Executor::new(Arc::clone(&store), Arc::clone(&stat), project.root.clone(), logs, sender.clone());
-    check_sources(graph, wanted, &stat)?;
+    let workspace = Arc::new(Workspace::open(&project.root, store.root()));
+    let executor =
+        Executor::new(Arc::clone(&store), Arc::clone(&outside), Arc::clone(&workspace), logs, sender.clone());
+    check_sources(graph, wanted, &outside)?;
     check_devices(graph, wanted, options, &executor)?;
+    let limits = limits(graph, options);
+    check_limits(graph, wanted, &limits)?;
     forward_signals(sender);
     let needs: Vec<Need> = graph.nodes.iter().map(|node| need(&node.described, options)).collect();
     let producers = (0..graph.nodes.len()).map(|id| graph.producers(id)).collect();
-    let scheduler = Scheduler::new(producers, &needs, &graph.order, wanted, limits(options), options.fail_fast);
+    let scheduler = Scheduler::new(producers, &needs, &graph.order, wanted, limits, options.fail_fast);
     let count = wanted.iter().filter(|w| **w).count();
     let mut last = vec![false; graph.nodes.len()];
     for id in last_nodes(graph, wanted) {
         last[id] = true;
     }
+    for (last, node) in last.iter_mut().zip(&graph.nodes) {
+        *last |= node.outputs.iter().any(|output| output.path.is_some() && output.keep);
+    }
     let mut coordinator = Coordinator {
         graph,
         store,
-        stat,
+        outside,
         options,
         executor,
         observer,
@@ -191,8 +208,11 @@ pub fn run(
         keys: vec![None; graph.nodes.len()],
         ended: vec![None; graph.nodes.len()],
         last,
-        bypass: vec![false; graph.nodes.len()],
-        running: BTreeSet::new(),
+        bypass: vec![None; graph.nodes.len()],
+        anew: anew(graph, wanted, &options.force),
+        keeping: Keeping::new(graph, wanted),
+        workspace,
+        running: BTreeMap::new(),
         computing: BTreeMap::new(),
         held: Vec::new(),
         released: Vec::new(),
@@ -203,6 +223,7 @@ pub fn run(
     let start = Instant::now();
     coordinator.observer.started(count);
     coordinator.drive(&receiver);
+    coordinator.restore_outputs();
     let wall = start.elapsed();
     let totals = Totals::of(&coordinator.ended);
     coordinator.observer.finished(&totals, wall);
@@ -210,7 +231,7 @@ pub fn run(
 }
 
 fn need(described: &Described, options: &RunOptions) -> Need {
-    let resources = &described.resources;
+    let Described { resources, policy, named, .. } = described;
     let on_gpu = needs_worker(&described.work)
         && match options.device.unwrap_or(described.device) {
             Device::Cpu => false,
@@ -222,10 +243,15 @@ fn need(described: &Described, options: &RunOptions) -> Need {
         gpus: if on_gpu { resources.gpus.max(1) } else { 0 },
         memory_bytes: resources.memory_bytes,
         exclusive: resources.exclusive,
+        named: named.clone(),
+        priority: policy.priority,
+        retries: policy.retries,
     }
 }
 
-fn limits(options: &RunOptions) -> Limits {
+fn limits(graph: &Graph, options: &RunOptions) -> Limits {
+    let mut named = graph.limits.clone();
+    named.extend(options.limits.iter().map(|(name, n)| (name.clone(), *n)));
     let memory = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let total_kib =
         memory.lines().find_map(|line| line.strip_prefix("MemTotal:")?.split_whitespace().next()?.parse().ok());
@@ -235,15 +261,31 @@ fn limits(options: &RunOptions) -> Limits {
         // One node at a time on a device, and only the first device is taken unasked: memory is not watched yet.
         gpus: 1,
         memory_bytes: total_kib.map_or(u64::MAX, |kib: u64| kib * 1024),
+        named,
     }
 }
 
 /// A missing file is told before anything runs, for all nodes at once.
-fn check_sources(graph: &Graph, wanted: &[bool], stat: &StatCache) -> Result<(), Problems> {
+fn check_sources(graph: &Graph, wanted: &[bool], outside: &Outside) -> Result<(), Problems> {
     let mut problems = Problems::default();
     for node in graph.nodes.iter().zip(wanted).filter(|(_, wanted)| **wanted).map(|(node, _)| node) {
-        for missing in find_all(&node.described.sources, stat).err().into_iter().flatten() {
+        for missing in outside.find_all(&node.described.sources).err().into_iter().flatten() {
             problems.push(Problem::new(missing.message, node.span).maybe_help(missing.help));
+        }
+    }
+    problems.into_result(())
+}
+
+/// A resource of which nobody says how much there is would limit nothing.
+fn check_limits(graph: &Graph, wanted: &[bool], limits: &Limits) -> Result<(), Problems> {
+    let mut problems = Problems::default();
+    for node in graph.nodes.iter().zip(wanted).filter(|(_, wanted)| **wanted).map(|(node, _)| node) {
+        for name in node.described.named.keys().filter(|name| !limits.named.contains_key(*name)) {
+            let problem =
+                Problem::new(format!("`{}` needs `{name}`, of which no limit is known", node.stage), node.span);
+            problems.push(
+                problem.help(format!("add `limits: {{{name}: 2}}` to the pipeline, or run with `--limit {name}=2`")),
+            );
         }
     }
     problems.into_result(())
@@ -296,7 +338,7 @@ fn forward_signals(sender: Sender<Message>) {
 struct Coordinator<'a> {
     graph: &'a Graph,
     store: Arc<LocalStore>,
-    stat: Arc<StatCache>,
+    outside: Arc<Outside>,
     options: &'a RunOptions,
     executor: Executor,
     observer: &'a mut dyn Observer,
@@ -307,11 +349,16 @@ struct Coordinator<'a> {
     keys: Vec<Option<ActionKey>>,
     /// How each node ended, the last time that it did: one whose outputs were lost ends twice.
     ended: Vec<Option<Ended>>,
-    /// Nodes whose outputs the run is for: a hit must have them.
+    /// Nodes whose outputs the run is for, or lie in the project: a hit must have them.
     last: Vec<bool>,
-    /// Nodes among these whose record is there and whose outputs are not.
-    bypass: Vec<bool>,
-    running: BTreeSet<NodeId>,
+    /// Nodes that run although there is a record.
+    bypass: Vec<Option<Bypass>>,
+    /// Nodes that are still to run in any case.
+    anew: BTreeMap<NodeId, Bypass>,
+    keeping: Keeping,
+    workspace: Arc<Workspace>,
+    /// Nodes that run, and when they are to be stopped.
+    running: BTreeMap<NodeId, Deadline>,
     /// Keys that are being computed, and by which node.
     computing: BTreeMap<ActionKey, NodeId>,
     /// Nodes that wait until another one (the first) has computed the key of both.
@@ -334,6 +381,7 @@ impl Coordinator<'_> {
                 Err(RecvTimeoutError::Disconnected) => break,
             }
             // After every message: a node that reports without pause must not put this off.
+            self.stop_late_ones();
             if self.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
                 self.kill();
             }
@@ -341,20 +389,21 @@ impl Coordinator<'_> {
                 break;
             }
         }
-        for id in std::mem::take(&mut self.running) {
+        for id in std::mem::take(&mut self.running).into_keys() {
             self.end(id, &Ended::Cancelled, Duration::ZERO);
         }
     }
 
     fn kill(&mut self) {
         self.killed.get_or_insert_with(Instant::now);
-        self.executor.kill();
+        self.executor.kill(None);
     }
 
     fn hear(&mut self, message: Message) {
         match message {
             Message::Progress(id, progress) => self.observer.progress(&self.graph.nodes[id].name, &progress),
             Message::Finished(id, outcome, wall) => self.finished(id, outcome, wall),
+            Message::Note(note) => self.observer.note(&note),
             Message::Signal(signal) => self.stop(signal),
         }
     }
@@ -372,7 +421,7 @@ impl Coordinator<'_> {
             let stages = if n == 1 { "1 node was".to_owned() } else { format!("{n} nodes were") };
             self.observer.note(&format!("stopping: {stages} asked to stop (at most {s} s; again to stop at once)"));
         }
-        self.executor.ask_stop();
+        self.executor.ask_stop(None);
         let commands = self.scheduler.on(Event::Stop);
         self.obey(commands);
     }
@@ -411,12 +460,12 @@ impl Coordinator<'_> {
 
     /// With `replace` the outputs that the node's record names are damaged: only another key can be a hit.
     fn resolve(&mut self, id: NodeId, replace: bool) -> Event {
-        let resolved = match resolve(self.graph, id, &self.results, (Some(&self.store), &self.stat)) {
+        let resolved = match resolve(self.graph, id, &self.results, (Some(&self.store), &self.outside)) {
             Ok(resolved) => resolved,
             Err(unresolved) => return self.unresolved(id, unresolved),
         };
         if let Cow::Owned(described) = &resolved.described {
-            self.scheduler.revise(id, need(described, self.options));
+            self.scheduler.revise(id, &need(described, self.options));
         }
         let same = self.keys[id] == Some(resolved.key);
         if !same {
@@ -430,13 +479,18 @@ impl Coordinator<'_> {
         }
         let found = self.store.get_results(&[key]);
         match found.map(|mut found| found.pop().flatten()) {
+            Ok(Some(_)) if self.anew.contains_key(&id) => {
+                self.bypass[id] = self.anew.get(&id).copied();
+                Event::Miss(id)
+            }
             Ok(Some(result)) if self.last[id] && !self.has_outputs(&result) => {
-                self.bypass[id] = true;
+                self.bypass[id] = Some(Bypass::Lost);
                 Event::Miss(id)
             }
             Ok(Some(result)) => {
-                self.end(id, &Ended::with(&result, true), Duration::ZERO);
+                let ended = Ended::with(&result, true);
                 self.results[id] = Some(Arc::new(result));
+                self.end(id, &ended, Duration::ZERO);
                 Event::Hit(id)
             }
             Ok(None) => Event::Miss(id),
@@ -488,7 +542,7 @@ impl Coordinator<'_> {
     fn start(&mut self, id: NodeId, replace: bool) -> Result<(), Event> {
         let graph = self.graph;
         let node = &graph.nodes[id];
-        let replace = replace || self.bypass[id];
+        let bypass = self.bypass[id].or(replace.then_some(Bypass::Lost));
         let Some(resolved) = self.resolved[id].clone() else {
             self.end(
                 id,
@@ -497,14 +551,13 @@ impl Coordinator<'_> {
             );
             return Err(Event::Failed(id));
         };
-        if replace {
-            let name = &node.name;
-            self.observer.note(&format!("the stored outputs of {name} are missing or damaged: it runs again"));
+        if let Some(text) = bypass.and_then(|bypass| bypass.note(node)) {
+            self.observer.note(&text);
         }
         self.observer.node_started(&node.name, &resolved.key);
         tracing::info!(node = %node.name, key = %resolved.key, "start");
-        self.running.insert(id);
-        let Described { work, resources, device, .. } = resolved.described.into_owned();
+        let Described { work, resources, device, policy, .. } = resolved.described.into_owned();
+        self.running.insert(id, Deadline::of(&policy));
         self.executor.start(Task {
             id,
             name: node.name.clone(),
@@ -517,13 +570,21 @@ impl Coordinator<'_> {
             exclusive: resources.exclusive,
             device: if needs_worker(&work) { self.options.device.unwrap_or(device) } else { Device::Cpu },
             work,
-            replace,
+            replace: bypass.is_some(),
         });
         Ok(())
     }
 
     fn finished(&mut self, id: NodeId, outcome: Outcome, wall: Duration) {
-        self.running.remove(&id);
+        let timed_out = self.running.remove(&id).and_then(|deadline| deadline.passed());
+        let outcome = match (outcome, timed_out) {
+            // It was asked to stop for this, and not by the user.
+            (Outcome::Stopped, Some(after)) if self.signal.is_none() => Outcome::Failed(
+                format!("it ran longer than its timeout of {} s, and was stopped", after.as_secs_f64()),
+                String::new(),
+            ),
+            (outcome, _) => outcome,
+        };
         let event = match outcome {
             Outcome::Done(done) => {
                 if !done.differing.is_empty() {
@@ -532,12 +593,22 @@ impl Coordinator<'_> {
                     let text = "is not deterministic: an earlier result differs and stays; both are kept";
                     self.observer.note(&format!("{name} {text} (outputs: {outputs})"));
                 }
-                self.end(id, &Ended::with(&done.result, false), wall);
+                self.anew.remove(&id);
+                let ended = Ended::with(&done.result, false);
                 self.results[id] = Some(done.result);
+                self.end(id, &ended, wall);
                 Event::Executed(id)
             }
             Outcome::Failed(reason, log) => {
-                self.end(id, &Ended::Failed(reason, log), wall);
+                match self.scheduler.tries(id) {
+                    (now, most) if now < most => {
+                        let name = &self.graph.nodes[id].name;
+                        self.observer
+                            .note(&format!("{name} failed, and is tried again ({now} of {most} tries): {reason}"));
+                        self.release(id);
+                    }
+                    _ => self.end(id, &Ended::Failed(reason, log), wall),
+                }
                 Event::Failed(id)
             }
             Outcome::Stopped => {
@@ -553,6 +624,7 @@ impl Coordinator<'_> {
     fn end(&mut self, id: NodeId, ended: &Ended, wall: Duration) {
         self.ended[id] = Some(ended.clone());
         self.release(id);
+        self.drop_unkept(id);
         self.observer.node_finished(&self.graph.nodes[id].name, self.keys[id].as_ref(), ended, wall);
     }
 }

@@ -12,6 +12,7 @@ use serde_json::Value as Json;
 use crate::diverged;
 use crate::graph::{Described, Graph, NeededResult, NodeId, Work};
 use crate::problem::{Problem, Problems, suggest};
+use crate::written::settle;
 use crate::yaml::{Node, Value};
 
 /// A value that a node was given by another one.
@@ -68,7 +69,11 @@ pub fn describe<'g>(
         known.iter().map(|known| (known.reference.clone(), known.value.clone())).collect();
     let mut wrong = Problems::default();
     // What lacks a value would only repeat what is told of it.
-    let described = problems.is_empty().then(|| (waiting.describe)(&values, &mut wrong)).flatten();
+    let mut described = problems.is_empty().then(|| (waiting.describe)(&values, &mut wrong)).flatten();
+    if let Some(described) = described.as_mut().filter(|_| !graph.paths.is_empty()) {
+        let node_of = |id: NodeId| &graph.nodes[id];
+        settle((&node_of, id), described, &graph.paths, &graph.root, &mut wrong);
+    }
     for problem in &wrong {
         problems.push(with_origin(problem.clone(), graph, &known));
     }

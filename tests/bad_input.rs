@@ -33,7 +33,10 @@ fn a_file_that_is_no_mapping_says_what_it_needs() {
     refused(
         "¦x: 1\n",
         &[
-            ("unknown field `x` in the pipeline", "fields: `version`, `name`, `import`, `params`, `stages`"),
+            (
+                "unknown field `x` in the pipeline",
+                "fields: `version`, `name`, `import`, `params`, `defaults`, `limits`, `stages`, `publish`",
+            ),
             ("the pipeline has no `version`", "add `version: 1`"),
             ("the pipeline has no `name`", "add `name: my-experiment`"),
             ("the pipeline has no `stages`", "add `stages:"),
@@ -167,8 +170,8 @@ fn unknown_names_are_told_with_the_nearest_that_exists() {
 fn a_cycle_is_printed_from_stage_to_stage_with_its_places() {
     let cycle = |extra: &str| {
         stages(&format!(
-            "  ¦a: {{command: cat, inputs: {{x: c.o}}, outputs: {{o: o.txt}}}}\n  b: {{command: cat, inputs: {{x: a.o}}, \
-             outputs: {{o: o.txt}}}}\n  c: {{command: cat, inputs: {{x: b.o}}, outputs: {{o: o.txt}}}}\n{extra}"
+            "  ¦a: {{command: cat, inputs: {{x: c.o}}, outputs: {{o: {{name: o.txt}}}}}}\n  b: {{command: cat, inputs: {{x: a.o}}, \
+             outputs: {{o: {{name: o.txt}}}}}}\n  c: {{command: cat, inputs: {{x: b.o}}, outputs: {{o: {{name: o.txt}}}}}}\n{extra}"
         ))
     };
     let output = refused(&cycle(""), &[("the stages form a cycle: a -> b -> c -> a", "remove one of these inputs")]);
@@ -182,15 +185,15 @@ fn a_cycle_is_printed_from_stage_to_stage_with_its_places() {
         "::: pipeline.yaml:4:33",
     ]);
     refused(
-        &stages("  ¦me: {command: cat, inputs: {x: me.o}, outputs: {o: o.txt}}\n"),
+        &stages("  ¦me: {command: cat, inputs: {x: me.o}, outputs: {o: {name: o.txt}}}\n"),
         &[("the stages form a cycle: me -> me", "remove one of these inputs")],
     )
     .expect_stderr(&["`me` reads `me`"]);
     // Two cycles, and one with a matrix is told once, not once a cell.
     refused(
         &cycle(
-            "  ¦d: {command: cat, inputs: {x: \"e.o\"}, outputs: {o: o.txt}, matrix: {s: [1, 2, 3]}}\n  e: {command: cat, \
-             inputs: {x: d.o}, outputs: {o: o.txt}, matrix: {s: [1, 2, 3]}}\n",
+            "  ¦d: {command: cat, inputs: {x: \"e.o\"}, outputs: {o: {name: o.txt}}, matrix: {s: [1, 2, 3]}}\n  e: {command: cat, \
+             inputs: {x: d.o}, outputs: {o: {name: o.txt}}, matrix: {s: [1, 2, 3]}}\n",
         ),
         &[("a -> b -> c -> a", "remove"), ("d -> e -> d", "remove")],
     );
@@ -228,9 +231,9 @@ fn stages_that_are_no_stages_are_told() {
     refused(
         &stages(
             "  ¦a: {}\n  b: ¦3\n  c: {uses: data/glyphs, command: ¦cat}\n  d: {uses: ¦[x]}\n  ¦e: {command: cat}\n  f: \
-             {command: ¦[], outputs: {o: o}}\n  g: {command: cat, outputs: {o: ¦a/b}}\n  h: {command: cat, outputs: {o: \
-             ¦..}}\n  i: {command: cat, outputs: ¦{}}\n  j: {command: cat, ¦with: {x: 1}, outputs: {o: o}}\n  k: {uses: \
-             data/glyphs, ¦outputs: {o: o}, ¦code: x}\n  l: {command: ¦\"cat ${inputs.y}\", outputs: {o: o}}\n  ¦m n: {uses: \
+             {command: ¦[], outputs: [o]}\n  g: {command: cat, outputs: {o: {name: ¦a/b}}}\n  h: {command: cat, outputs: {o: \
+             ¦../x}}\n  i: {command: cat, outputs: ¦{}}\n  j: {command: cat, ¦with: {x: 1}, outputs: [o]}\n  k: {uses: \
+             data/glyphs, outputs: [¦o], ¦code: x}\n  l: {command: ¦\"cat ${inputs.y}\", outputs: [o]}\n  ¦m n: {uses: \
              data/glyphs}\n  o: {command: cat, outputs: {o: ¦3}}\n",
         ),
         &[
@@ -238,17 +241,17 @@ fn stages_that_are_no_stages_are_told() {
             ("the stage `b` is a mapping, not a whole number", "give it `uses:` or `command:`"),
             ("either `uses` or `command`, not both", "remove one of them"),
             ("`uses` names a stage", "uses: train/original"),
-            ("the command `e` declares no output", "add `outputs: {result: result.txt}`"),
+            ("the command `e` declares no output", "add `outputs: {result: out/result.txt}`"),
             ("`command` is a text for the shell, or a list of words", "command: [python3"),
-            ("the output `o` is a plain file name, not `a/b`", "${outputs.NAME}"),
-            ("the output `o` is a plain file name, not `..`", "${outputs.NAME}"),
-            ("`outputs` names at least one output", "outputs: {result: result.txt}"),
+            ("the output `o` has a plain file name, not `a/b`", "give a path in the project"),
+            ("the output `o` lies in the project: `../x` is not a path in the project", "o: out/result.txt"),
+            ("`outputs` names at least one output", "outputs: {result: out/result.txt}"),
             ("a command takes no `with`", "put the values into the command"),
-            ("a stage with `uses:` takes no `outputs`", "its own outputs"),
-            ("a stage with `uses:` takes no `code`", "part of pru-flow"),
+            ("`data/glyphs` has no output `o`", "`train`"),
+            ("a stage with `uses:` takes no `code`", "only a command does"),
             ("this command has no input `y`", "there are no inputs here"),
             ("`m n` is no name for a stage", "names begin with a letter"),
-            ("the output `o` is a file's name, not a whole number", "o: result.txt"),
+            ("the output `o` is a path in the project, or nothing, not a whole number", "o: out/result.txt"),
         ],
     );
 }
@@ -382,7 +385,7 @@ fn typos(word: &str) -> Vec<String> {
 #[test]
 fn a_source_that_is_missing_is_told_before_anything_runs() {
     let text = stages(
-        "  ok: {command: \"echo > ${outputs.o}\", outputs: {o: o}}\n  a: {uses: data/mnist, with: {root: ¦mnist}}\n  b: {uses: \
+        "  ok: {command: \"echo > ${outputs.o}\", outputs: [o]}\n  a: {uses: data/mnist, with: {root: ¦mnist}}\n  b: {uses: \
          data/image_folder, with: {path: ¦images.tar}}\n",
     );
     let (clean, places) = marked(&text);
@@ -418,7 +421,7 @@ fn a_source_of_bad_bytes_fails_its_stage_with_the_reason_and_others_go_on() {
     ];
     for (name, train_images, train_labels, said) in cases {
         let project = Project::with_pipeline(&stages(
-            "  ok: {command: \"echo > ${outputs.o}\", outputs: {o: o}}\n  a: {uses: data/mnist, with: {root: data}}\n",
+            "  ok: {command: \"echo > ${outputs.o}\", outputs: [o]}\n  a: {uses: data/mnist, with: {root: data}}\n",
         ));
         project.write("data/train-images-idx3-ubyte", train_images);
         project.write("data/train-labels-idx1-ubyte", train_labels);

@@ -17,22 +17,22 @@ params: {first: 1, factor: 3}
 stages:
   numbers:
     command: "seq ${params.first} 3000 > ${outputs.list}"
-    outputs: {list: list.txt}
+    outputs: {list: {name: list.txt}}
   parity:
     command: "awk '{print $1 % 2, \"of the numbers\"}' ${inputs.list} > ${outputs.list}"
     inputs: {list: numbers.list}
-    outputs: {list: list.txt}
+    outputs: {list: {name: list.txt}}
   scaled:
     command: "awk -v f=${params.factor} '{print $1 * f, \"is scaled\"}' ${inputs.list} > ${outputs.list}"
     inputs: {list: parity.list}
-    outputs: {list: list.txt}
+    outputs: {list: {name: list.txt}}
   table:
     command: "cat -n ${inputs.list} > ${outputs.table}"
     inputs: {list: scaled.list}
-    outputs: {table: table.txt}
+    outputs: {table: {name: table.txt}}
   beside:
     command: "echo beside > ${outputs.text}"
-    outputs: {text: text.txt}
+    outputs: {text: {name: text.txt}}
 "#;
 
 const TABLE: &str = ".pru-flow/results/chain/table/table.txt";
@@ -157,9 +157,9 @@ fn a_failure_skips_what_depends_on_it_and_nothing_else() {
 
 #[test]
 fn the_first_failure_ends_a_run_that_is_to_fail_fast() {
-    let text = "version: 1\nname: fast\nstages:\n  a: {command: exit 3, outputs: {o: o}}\n  \
-                b: {command: \"echo b > ${outputs.o}\", outputs: {o: o}}\n  \
-                c: {command: \"cat ${inputs.x} > ${outputs.o}\", inputs: {x: b.o}, outputs: {o: o}}\n";
+    let text = "version: 1\nname: fast\nstages:\n  a: {command: exit 3, outputs: [o]}\n  \
+                b: {command: \"echo b > ${outputs.o}\", outputs: [o]}\n  \
+                c: {command: \"cat ${inputs.x} > ${outputs.o}\", inputs: {x: b.o}, outputs: [o]}\n";
     let project = Project::with_pipeline(text);
     // The chain b, c is longer, so it goes first; c is started after a has failed only when that is allowed.
     let output = run(&project, &["-j", "2", "--fail-fast"]);
@@ -178,7 +178,7 @@ fn the_first_failure_ends_a_run_that_is_to_fail_fast() {
 #[test]
 fn an_output_that_was_not_written_is_told_with_what_lies_in_its_place() {
     let text = "version: 1\nname: missing\nstages:\n  typo:\n    \
-                command: \"echo x > ${outputs.result}.tmp\"\n    outputs: {result: result.txt}\n";
+                command: \"echo x > ${outputs.result}.tmp\"\n    outputs: {result: {name: result.txt}}\n";
     let project = Project::with_pipeline(text);
     let output = run(&project, &[]);
     output.expect_code(1);
@@ -190,7 +190,7 @@ fn an_output_that_was_not_written_is_told_with_what_lies_in_its_place() {
 #[test]
 fn a_failure_shows_the_end_of_the_log_and_the_log_keeps_all() {
     let project = Project::with_pipeline(
-        "version: 1\nname: log\nstages:\n  noisy: {command: \"seq 100; echo last words >&2; exit 9\", outputs: {o: o}}\n",
+        "version: 1\nname: log\nstages:\n  noisy: {command: \"seq 100; echo last words >&2; exit 9\", outputs: [o]}\n",
     );
     let output = project.pru_flow(&["run", "pipeline.yaml"]);
     output.expect_code(1).expect_stderr(&["noisy", "exit code 9", "last words"]);
@@ -203,7 +203,7 @@ fn a_failure_shows_the_end_of_the_log_and_the_log_keeps_all() {
 fn a_source_that_changes_while_a_stage_runs_is_named_and_nothing_is_cached() {
     let project = Project::with_pipeline(
         "version: 1\nname: editor\nstages:\n  reader:\n    command: \"sh work.sh data.txt ${outputs.o}\"\n    \
-         outputs: {o: o}\n  after: {command: \"cat ${inputs.o} > ${outputs.o}\", inputs: {o: reader.o}, outputs: {o: o}}\n",
+         outputs: [o]\n  after: {command: \"cat ${inputs.o} > ${outputs.o}\", inputs: {o: reader.o}, outputs: [o]}\n",
     );
     project.write("data.txt", "one\n");
     // As somebody who saves the file while the stage runs, once.
@@ -283,7 +283,7 @@ fn a_consumer_that_finds_damage_has_its_producer_run_again() {
         apply(blob);
         // All others are hits; a new stage reads the numbers.
         let reader = "  reader:\n    command: \"tail -n 1 ${inputs.list} > ${outputs.o}\"\n    \
-                      inputs: {list: numbers.list}\n    outputs: {o: o}\n";
+                      inputs: {list: numbers.list}\n    outputs: [o]\n";
         let reader = reader.replace("-n 1", &format!("-n 1 -s {index}"));
         project.write("pipeline.yaml", format!("{CHAIN}{reader}"));
         let output = run(&project, &[]);
@@ -350,7 +350,7 @@ fn a_damaged_record_is_a_miss_and_never_a_wrong_result() {
 #[test]
 fn a_stage_that_is_not_deterministic_is_told_of_and_its_first_result_stays() {
     // Two runs that do the same at once: the second to publish finds a result with other bytes.
-    let dice = "{command: \"sleep 0.5; date +%N > ${outputs.o}\", outputs: {o: o}}";
+    let dice = "{command: \"sleep 0.5; date +%N > ${outputs.o}\", outputs: [o]}";
     let project = Project::with_pipeline(&format!("version: 1\nname: dice\nstages:\n  a: {dice}\n"));
     let outputs: Vec<Output> = std::thread::scope(|scope| {
         let runs: Vec<_> = (0..2).map(|_| scope.spawn(|| run(&project, &[]))).collect();

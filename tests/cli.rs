@@ -17,11 +17,11 @@ version: 1
 name: small
 params: {word: hello, train: 20, seeds: [1, 2]}
 stages:
-  say: {command: "echo ${params.word} > ${outputs.text}; echo said it", outputs: {text: text.txt}}
+  say: {command: "echo ${params.word} > ${outputs.text}; echo said it", outputs: {text: {name: text.txt}}}
   copy:
     command: "mkdir ${outputs.folder}; cp ${inputs.text} ${outputs.folder}/a.txt; cp ${inputs.text} ${outputs.folder}/b.txt; cp ${inputs.text} ${outputs.note}"
     inputs: {text: say.text}
-    outputs: {folder: folder, note: note.txt}
+    outputs: {folder: {name: folder}, note: {name: note.txt}}
   glyphs:
     uses: data/glyphs
     with: {seed: "${matrix.seed}", train: "${params.train}", test: 10}
@@ -111,7 +111,7 @@ fn exit_codes_tell_done_failed_wrong_and_would_run_apart() {
     project.pru_flow(&["run", "pipeline.yaml"]).expect_code(0);
     project.pru_flow(&["plan", "pipeline.yaml", "--exit-code"]).expect_code(0);
     project.pru_flow(&["run", "pipeline.yaml", "--nonsense"]).expect_code(2);
-    project.write("bad.yaml", "version: 1\nname: t\nstages:\n  a: {command: exit 3, outputs: {o: o}}\n");
+    project.write("bad.yaml", "version: 1\nname: t\nstages:\n  a: {command: exit 3, outputs: [o]}\n");
     let failed = project.pru_flow(&["run", "bad.yaml"]);
     failed.expect_code(1).expect_stderr(&["failed", "exit"]);
 }

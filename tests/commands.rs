@@ -5,7 +5,7 @@ mod hermetic;
 use hermetic::Project;
 
 fn pipeline(command: &str) -> String {
-    format!("version: 1\nname: commands\nstages:\n  it:\n    command: {command}\n    outputs: {{o: o.txt}}\n")
+    format!("version: 1\nname: commands\nstages:\n  it:\n    command: {command}\n    outputs: {{o: {{name: o.txt}}}}\n")
 }
 
 #[track_caller]
@@ -68,12 +68,12 @@ name: equal
 stages:
   cell:
     command: "echo x >> $PWD/count.log; sleep 0.2; seq 2000 > ${outputs.o}"
-    outputs: {o: o.txt}
+    outputs: {o: {name: o.txt}}
     matrix: {i: [1, 2, 3, 4]}
   all:
     command: "cat ${inputs.cells} > ${outputs.o}"
     inputs: {cells: "cell[*]"}
-    outputs: {o: o.txt}
+    outputs: {o: {name: o.txt}}
 "#,
         );
         let output = project.pru_flow(&["run", "pipeline.yaml", jobs, "--json"]);
@@ -93,7 +93,7 @@ name: equal
 stages:
   cell:
     command: "sleep 0.1; false > ${outputs.o}"
-    outputs: {o: o.txt}
+    outputs: {o: {name: o.txt}}
     matrix: {i: [1, 2, 3]}
 "#,
     );
@@ -107,7 +107,7 @@ stages:
 
 #[test]
 fn outputs_of_one_command_have_names_of_their_own() {
-    let text = pipeline(r#""echo > ${outputs.o}""#).replace("{o: o.txt}", "{o: o.txt, p: o.txt}");
+    let text = pipeline(r#""echo > ${outputs.o}""#).replace("{name: o.txt}}", "{name: o.txt}, p: {name: o.txt}}");
     let output = Project::with_pipeline(&text).pru_flow(&["run", "pipeline.yaml"]);
     output.expect_code(2).expect_stderr(&["the outputs `o` and `p` have one file name"]);
 }

@@ -42,7 +42,7 @@ stages:
     inputs: {results: accuracy.metrics, original: original_accuracy.metrics}
   chosen:
     command: [sh, -c, "echo $0 > $1", "${stages.tune.outputs.settings.rate}", "${outputs.o}"]
-    outputs: {o: o.txt}
+    outputs: {o: {name: o.txt}}
   table:
     uses: tables/relearn
     with: {epochs: [0, 1], layout: {rows: [rate]}}
@@ -50,10 +50,10 @@ stages:
   copied:
     command: "cp ${inputs.model} ${outputs.o}"
     inputs: {model: "tried[rate=huge].model"}
-    outputs: {o: o.safetensors}
+    outputs: {o: {name: o.safetensors}}
   read:
     command: [sh, -c, "echo $0 > $1", "${stages.accuracy[rate=huge].outputs.metrics.forget}", "${outputs.o}"]
-    outputs: {o: o.txt}
+    outputs: {o: {name: o.txt}}
 "#;
 
 const DIVERGED: &str = "tried[rate=huge]";

@@ -26,13 +26,13 @@ fn rows() -> String {
             // The child that is left in the background must go with its stage.
             text.push_str(&format!(
                 "  {row}{place}:\n    command: \"sleep 60 & sleep 0.02; ({read}; echo {row}{place}) > ${{outputs.o}}\"\n\
-                 {inputs}    outputs: {{o: o.txt}}\n"
+                 {inputs}    outputs: {{o: {{name: o.txt}}}}\n"
             ));
         }
     }
     text.push_str(
         "  table:\n    command: \"cat ${inputs.a} ${inputs.b} ${inputs.c} > ${outputs.o}\"\n    \
-         inputs: {a: a3.o, b: b3.o, c: c3.o}\n    outputs: {o: table.txt}\n",
+         inputs: {a: a3.o, b: b3.o, c: c3.o}\n    outputs: {o: {name: table.txt}}\n",
     );
     text
 }
@@ -196,9 +196,9 @@ const SLOW: &str = r#"
 version: 1
 name: slow
 stages:
-  fast: {command: "echo done > ${outputs.o}", outputs: {o: o}}
-  slow: {command: "sleep 300 & sleep 300; cp ${inputs.o} ${outputs.o}", inputs: {o: fast.o}, outputs: {o: o}}
-  after: {command: "cp ${inputs.o} ${outputs.o}", inputs: {o: slow.o}, outputs: {o: o}}
+  fast: {command: "echo done > ${outputs.o}", outputs: [o]}
+  slow: {command: "sleep 300 & sleep 300; cp ${inputs.o} ${outputs.o}", inputs: {o: fast.o}, outputs: [o]}
+  after: {command: "cp ${inputs.o} ${outputs.o}", inputs: {o: slow.o}, outputs: [o]}
 "#;
 
 #[test]
@@ -230,7 +230,7 @@ name: stubborn
 stages:
   stubborn:
     command: "trap '' TERM; (while :; do sleep 0.1; done) & while :; do sleep 0.1; done"
-    outputs: {o: o}
+    outputs: [o]
 "#;
 
 #[test]
@@ -272,7 +272,7 @@ fn a_stage_inside_the_engine_stops_when_it_is_asked_to() {
 #[test]
 fn a_stage_takes_its_background_processes_with_it() {
     let project = Project::with_pipeline(
-        "version: 1\nname: daemon\nstages:\n  d:\n    command: \"(sleep 300 &) ; nohup sleep 300 >/dev/null 2>&1 & echo x > ${outputs.o}\"\n    outputs: {o: o}\n",
+        "version: 1\nname: daemon\nstages:\n  d:\n    command: \"(sleep 300 &) ; nohup sleep 300 >/dev/null 2>&1 & echo x > ${outputs.o}\"\n    outputs: [o]\n",
     );
     project.pru_flow(&["run", "pipeline.yaml"]).expect_code(0);
     expect_no_process_within(&project, Duration::from_secs(1));
@@ -295,9 +295,9 @@ version: 1
 name: full
 stages:
   inside: {uses: data/glyphs, with: {train: 2000, test: 10}}
-  small: {command: "seq 100 > ${outputs.o}", outputs: {o: o}}
-  large: {command: "seq 1000000 > ${outputs.o}", outputs: {o: o}}
-  reader: {command: "tail -n 1 ${inputs.o} > ${outputs.o}", inputs: {o: large.o}, outputs: {o: o}}
+  small: {command: "seq 100 > ${outputs.o}", outputs: [o]}
+  large: {command: "seq 1000000 > ${outputs.o}", outputs: [o]}
+  reader: {command: "tail -n 1 ${inputs.o} > ${outputs.o}", inputs: {o: large.o}, outputs: [o]}
 "#;
     let project = Project::with_pipeline(text);
     let output = limited(&project, 1024, &[]);
@@ -320,8 +320,8 @@ stages:
 #[test]
 fn no_room_for_a_copy_of_an_input_is_told_with_the_stage_and_the_path() {
     let project = Project::with_pipeline(
-        "version: 1\nname: copy\nstages:\n  large: {command: \"seq 1000000 > ${outputs.o}\", outputs: {o: o}}\n  \
-         reader: {command: \"tail -n 1 ${inputs.o} > ${outputs.o}\", inputs: {o: large.o}, outputs: {o: o}}\n",
+        "version: 1\nname: copy\nstages:\n  large: {command: \"seq 1000000 > ${outputs.o}\", outputs: [o]}\n  \
+         reader: {command: \"tail -n 1 ${inputs.o} > ${outputs.o}\", inputs: {o: large.o}, outputs: [o]}\n",
     );
     project.pru_flow(&["run", "pipeline.yaml", "large"]).expect_code(0);
     let output = limited(&project, 1024, &[]);
@@ -330,7 +330,7 @@ fn no_room_for_a_copy_of_an_input_is_told_with_the_stage_and_the_path() {
     let failed = events.iter().find(|event| event["outcome"] == "failed").expect("one fails");
     assert_eq!(failed["node"], "reader");
     let reason = failed["reason"].as_str().unwrap_or_default();
-    assert!(reason.contains("/in/o/0") && reason.contains("too large"), "{reason}");
+    assert!(reason.contains("/in/o/o") && reason.contains("too large"), "{reason}");
     expect_empty(&project.path(".pru-flow/tmp"));
     assert_eq!(project.pru_flow(&["run", "pipeline.yaml", "--json"]).expect_code(0).finished()["executed"], 1);
 }
@@ -340,8 +340,8 @@ fn a_flood_of_output_costs_no_memory_and_its_escapes_reach_no_terminal() {
     // One line of 50 MB, then what a terminal would obey, then time to look at the engine.
     let project = Project::with_pipeline(
         "version: 1\nname: flood\nstages:\n  flood:\n    command: \"head -c 50000000 /dev/zero | tr '\\\\0' x; \
-         printf '\\\\033]0;title\\\\007\\\\033[31m\\\\000\\\\377 the end\\\\n'; exit 3\"\n    outputs: {o: o}\n  \
-         wait: {command: \"sleep 2; echo > ${outputs.o}\", outputs: {o: o}}\n",
+         printf '\\\\033]0;title\\\\007\\\\033[31m\\\\000\\\\377 the end\\\\n'; exit 3\"\n    outputs: [o]\n  \
+         wait: {command: \"sleep 2; echo > ${outputs.o}\", outputs: [o]}\n",
     );
     let mut child = start(&project, &["run", "pipeline.yaml", "-j", "2"]);
     let status = PathBuf::from(format!("/proc/{}/status", child.id()));
@@ -373,12 +373,12 @@ fn eight_processes_on_one_store_do_not_disturb_each_other() {
     let mut text = "version: 1\nname: crowd\nstages:\n".to_owned();
     for n in 0..19 {
         let lines = 1500 + n;
-        text.push_str(&format!("  s{n:02}: {{command: \"seq {lines} > ${{outputs.o}}\", outputs: {{o: o}}}}\n"));
+        text.push_str(&format!("  s{n:02}: {{command: \"seq {lines} > ${{outputs.o}}\", outputs: [o]}}\n"));
     }
     let inputs = (0..19).map(|n| format!("i{n:02}: s{n:02}.o")).collect::<Vec<_>>().join(", ");
     let words = (0..19).map(|n| format!("${{inputs.i{n:02}}}")).collect::<Vec<_>>().join(" ");
     text.push_str(&format!(
-        "  table: {{command: \"cat {words} > ${{outputs.o}}\", inputs: {{{inputs}}}, outputs: {{o: table.txt}}}}\n"
+        "  table: {{command: \"cat {words} > ${{outputs.o}}\", inputs: {{{inputs}}}, outputs: {{o: {{name: table.txt}}}}}}\n"
     ));
     let alone = Project::with_pipeline(&text);
     alone.pru_flow(&["run", "pipeline.yaml"]).expect_code(0);
@@ -401,7 +401,7 @@ fn eight_processes_on_one_store_do_not_disturb_each_other() {
 #[test]
 fn secrets_in_the_environment_reach_no_command_and_no_file() {
     let project = Project::with_pipeline(
-        "version: 1\nname: secrets\nstages:\n  env: {command: \"env > ${outputs.o}; env; env >&2\", outputs: {o: env.txt}}\n",
+        "version: 1\nname: secrets\nstages:\n  env: {command: \"env > ${outputs.o}; env; env >&2\", outputs: {o: {name: env.txt}}}\n",
     );
     let canary = "canary-5f1c2e";
     let mut command = project.command(&["run", "pipeline.yaml", "-vv"]);

@@ -13,17 +13,17 @@ name: exclusive
 stages:
   beside:
     command: "echo b${matrix.i} $(date +%s%N) >> $PWD/times; sleep 0.15; echo b${matrix.i} $(date +%s%N) >> $PWD/times; echo b${matrix.i} > ${outputs.o}"
-    outputs: {o: o}
+    outputs: [o]
     matrix: {i: [1, 2, 3, 4, 5, 6]}
   alone:
     command: "echo a${matrix.i} $(date +%s%N) >> $PWD/times; sleep 0.05; echo a${matrix.i} $(date +%s%N) >> $PWD/times; echo a${matrix.i} > ${outputs.o}"
-    outputs: {o: o}
+    outputs: [o]
     matrix: {i: [1, 2, 3]}
     resources: {exclusive: true}
   late:
     command: "echo l $(date +%s%N) >> $PWD/times; sleep 0.05; echo l $(date +%s%N) >> $PWD/times; cat ${inputs.x} > ${outputs.o}"
     inputs: {x: "beside[i=2]"}
-    outputs: {o: o}
+    outputs: [o]
     resources: {exclusive: true, cpus: 1}
   built_in:
     uses: data/glyphs
@@ -78,7 +78,7 @@ fn nothing_runs_beside_an_exclusive_node_and_its_record_says_so() {
 fn a_value_that_is_waited_for_changes_nothing_about_running_alone() {
     let tuned = PIPELINE.replace("echo l $(date", "echo l${stages.tune.outputs.s.x} $(date").replace(
         "stages:\n",
-        "stages:\n  tune: {command: \"echo '{\\\"x\\\": 7}' > ${outputs.s}\", outputs: {s: s.json}}\n",
+        "stages:\n  tune: {command: \"echo '{\\\"x\\\": 7}' > ${outputs.s}\", outputs: {s: {name: s.json}}}\n",
     );
     let project = Project::with_pipeline(&tuned);
     project.pru_flow(&["run", "pipeline.yaml", "-j", "8", "--cpus", "8"]).expect_code(0);

@@ -6,48 +6,12 @@ mod hermetic;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
+use hermetic::graphs::{HEAD, command, graph, graph_with, names, params, read_by, reader, source, try_graph};
 use hermetic::{Output, Project};
 use proptest::prelude::*;
-use pru_flow::expand::expand;
-use pru_flow::graph::{CommandLine, Graph, Work};
-use pru_flow::pipeline::Pipeline;
-use pru_flow::problem::{Problems, TextId};
-use pru_flow::recipe::Bases;
+use pru_flow::command::CommandLine;
+use pru_flow::problem::Problems;
 use pru_flow::selector::Selector;
-
-const HEAD: &str = "version: 1\nname: t\n";
-
-/// The graph of a pipeline, or its problems.
-fn try_graph(text: &str, arguments: &[&str]) -> Result<Graph, Problems> {
-    let mut problems = Problems::default();
-    let Some(mut pipeline) = Pipeline::read(text, TextId::File(0), &mut problems) else { return Err(problems) };
-    let arguments: Vec<String> = arguments.iter().map(|a| (*a).to_owned()).collect();
-    pru_flow::overrides::apply(&mut pipeline, &arguments, &mut problems);
-    let bases = Bases { root: PathBuf::from("/project"), current: PathBuf::from("/project/here") };
-    let graph = expand(&pipeline, &bases, &mut problems);
-    problems.into_result(graph)
-}
-
-#[track_caller]
-fn graph_with(text: &str, arguments: &[&str]) -> Graph {
-    try_graph(&format!("{HEAD}{text}"), arguments).unwrap_or_else(|problems| panic!("{problems:#?}"))
-}
-
-#[track_caller]
-fn graph(text: &str) -> Graph {
-    graph_with(text, &[])
-}
-
-fn names(graph: &Graph) -> Vec<&str> {
-    graph.nodes.iter().map(|node| node.name.as_str()).collect()
-}
-
-/// Names of the producers that the input `port` of `node` reads, in order.
-#[track_caller]
-fn read_by<'a>(graph: &'a Graph, node: &str, port: &str) -> Vec<&'a str> {
-    let node = graph.nodes.iter().find(|one| one.name == node).unwrap_or_else(|| panic!("no node {node}"));
-    node.inputs[port].from.iter().map(|(id, _)| graph.nodes[*id].name.as_str()).collect()
-}
 
 #[test]
 fn an_optional_input_that_is_nothing_in_a_cell_is_not_connected() {
@@ -72,35 +36,6 @@ stages:
     assert!(problems.contains("an input names an output of a stage, not nothing"), "{problems}");
     let unknown = text("start").replace("a: {start: null}", "a: {begin: null}");
     assert!(try_graph(&format!("{HEAD}{unknown}"), &[]).is_err());
-}
-
-/// The params of a built-in node.
-#[track_caller]
-fn params<'a>(graph: &'a Graph, node: &str) -> &'a serde_json::Value {
-    match &graph.nodes.iter().find(|one| one.name == node).expect("the node").described.work {
-        Work::Builtin { params, .. } => params,
-        Work::Command { .. } | Work::Waiting(_) => panic!("{node} has no params"),
-    }
-}
-
-/// The command line of a node.
-#[track_caller]
-fn command<'a>(graph: &'a Graph, node: &str) -> &'a CommandLine {
-    match &graph.nodes.iter().find(|one| one.name == node).expect("the node").described.work {
-        Work::Command { command } => command,
-        Work::Builtin { .. } | Work::Waiting(_) => panic!("{node} is no command"),
-    }
-}
-
-/// A stage that writes `o` and has this matrix.
-fn source(name: &str, matrix: &str) -> String {
-    format!("  {name}: {{command: \"true\", outputs: {{o: o}}, matrix: {matrix}}}\n")
-}
-
-/// A stage without a matrix, or with one, that reads `x`.
-fn reader(name: &str, matrix: &str, reference: &str) -> String {
-    let matrix = if matrix.is_empty() { String::new() } else { format!(", matrix: {matrix}") };
-    format!("  {name}: {{command: \"true\", inputs: {{x: {reference}}}, outputs: {{o: o}}{matrix}}}\n")
 }
 
 #[test]
@@ -240,7 +175,7 @@ stages:
   c:
     command: [echo, \"${params.n}\", \"n-${params.n}-${params.noise}\", \"$${HOME}\", \"${outputs.o}\", \"${params.range}\"]
     outputs: {o: \"out-${params.n}.txt\"}
-  s: {command: \"echo ${params.word} $${HOME} $$ $(id) ${outputs.o}\", outputs: {o: o}}
+  s: {command: \"echo ${params.word} $${HOME} $$ $(id) ${outputs.o}\", outputs: [o]}
 ";
     let graph = graph(text);
     let read = params(&graph, "g[k=x,s=4]");
@@ -260,8 +195,8 @@ stages:
 fn a_command_sees_its_values_as_they_are_and_escaped_references_as_text() {
     let project = Project::with_pipeline(&format!(
         "{HEAD}params: {{odd: \"it's $(touch bad) ${{x}} `id`\"}}\nstages:\n  a: {{command: \"v=5; echo ${{params.odd}} $${{v}} > \
-         ${{outputs.o}}\", outputs: {{o: o}}}}\n  b: {{command: [cp, \"${{inputs.x}}\", \"${{outputs.o}}\"], inputs: {{x: a}}, \
-         outputs: {{o: o}}}}\n"
+         ${{outputs.o}}\", outputs: [o]}}\n  b: {{command: [cp, \"${{inputs.x}}\", \"${{outputs.o}}\"], inputs: {{x: a}}, \
+         outputs: [o]}}\n"
     ).replace("${x}", "$${x}"));
     project.pru_flow(&["run", "pipeline.yaml"]).expect_code(0);
     let printed = project.pru_flow(&["get", "pipeline.yaml", "b", "--to", "-"]);
@@ -282,7 +217,7 @@ fn set_gives_numbers_lists_and_text_their_declared_types() {
 params: {n: 30, noise: 0.5, range: [0.5, 0.75], flag: false, title: x, any: null}
 stages:
   g: {uses: data/glyphs, with: {train: \"${params.n}\", noise: \"${params.noise}\", contrast: \"${params.range}\"}}
-  c: {command: [echo, \"${params.title}\", \"${params.flag}\", \"${params.any}\"], outputs: {o: o}}
+  c: {command: [echo, \"${params.title}\", \"${params.flag}\", \"${params.any}\"], outputs: [o]}
 ";
     let set = ["n=50", "noise=1", "range=[0.2, 0.4]", "flag=true", "title=7", "any=seven eight"];
     let graph = graph_with(text, &set);
@@ -356,7 +291,7 @@ fn paths_in_a_pipeline_start_at_the_root_and_paths_of_set_in_the_current_folder(
 
 #[test]
 fn the_root_is_the_nearest_folder_with_a_mark_else_the_pipelines_own() {
-    let text = format!("{HEAD}stages:\n  a: {{command: \"pwd > ${{outputs.o}}\", outputs: {{o: o}}}}\n");
+    let text = format!("{HEAD}stages:\n  a: {{command: \"pwd > ${{outputs.o}}\", outputs: [o]}}\n");
     let project = Project::new();
     let root_of = |pipeline: &str| {
         project.pru_flow(&["run", pipeline]).expect_code(0);

@@ -23,11 +23,11 @@ stages:
   tune:
     command: "echo '{\"seed\": 5}' > ${outputs.settings}; cat ${inputs.all} > ${outputs.all}"
     inputs: {all: "data[*].train"}
-    outputs: {settings: settings.json, all: all.bin}
+    outputs: {settings: {name: settings.json}, all: {name: all.bin}}
   picked:
     uses: data/glyphs
     with: {train: 20, test: 10, seed: "${params.picked}"}
-  table: {command: "cat local.txt > ${outputs.o}", outputs: {o: table.txt}}
+  table: {command: "cat local.txt > ${outputs.o}", outputs: {o: {name: table.txt}}}
 "#;
 
 const BEYOND: &str = r#"version: 1
@@ -40,7 +40,7 @@ stages:
     with: {seed: "${matrix.seed}", request_fraction: 0.5}
     inputs: {data: paper.data.train}
     matrix: {seed: "${params.paper.seeds}"}
-  count: {command: "cat ${inputs.x} | wc -c > ${outputs.o}", inputs: {x: "paper.data[seed=*].test"}, outputs: {o: o}}
+  count: {command: "cat ${inputs.x} | wc -c > ${outputs.o}", inputs: {x: "paper.data[seed=*].test"}, outputs: [o]}
 "#;
 
 fn project(beyond: &str) -> Project {

@@ -32,25 +32,25 @@ stages:
     command: "sh scripts/run.sh ${params.word} ${inputs.text} ${outputs.out}"
     code: [scripts/lib, scripts/extra.sh]
     inputs: {text: tool.copy}
-    outputs: {out: out.txt}
+    outputs: {out: {name: out.txt}}
   tool:
     command: [./bin/tool, data/input.txt, "${outputs.copy}"]
-    outputs: {copy: copy.txt}
+    outputs: {copy: {name: copy.txt}}
   path_tool:
     command: [on-the-path, "${outputs.o}"]
-    outputs: {o: o.txt}
+    outputs: {o: {name: o.txt}}
   link:
     command: "cp data/link.txt ${outputs.o}"
-    outputs: {o: o.txt}
+    outputs: {o: {name: o.txt}}
   cells:
     command: "echo the same > ${outputs.o}"
-    outputs: {o: o.txt}
+    outputs: {o: {name: o.txt}}
     matrix: {value: "${params.values}"}
     resources: {cpus: 1}
   gather:
     command: "cat ${inputs.all} > ${outputs.all}"
     inputs: {all: "cells[*]"}
-    outputs: {all: all.txt}
+    outputs: {all: {name: all.txt}}
 "#;
 
 /// Nodes that need no libtorch; all others wait for nothing but these.
@@ -302,7 +302,7 @@ fn must_not_rerun() -> Vec<Change> {
             "inputs: {data: split.train}\n    resources: {device: cpu}\n",
         ),
         edit("one output to read that has a name", "text: tool.copy", "text: tool"),
-        edit("a stage more", "  gather:\n", "  more: {command: \"echo > ${outputs.o}\", outputs: {o: o}}\n  gather:\n"),
+        edit("a stage more", "  gather:\n", "  more: {command: \"echo > ${outputs.o}\", outputs: [o]}\n  gather:\n"),
         change("another place in the file", |root| {
             let (before, gather) = PIPELINE.split_at(PIPELINE.find("  gather:").expect("it is there"));
             let (head, stages) = before.split_at(before.find("  glyphs:").expect("it is there"));

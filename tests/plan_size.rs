@@ -139,13 +139,13 @@ const TIMED: &str = r#"version: 1
 name: timed
 params: {word: a, short: [1, 2, 3]}
 stages:
-  long: {command: "sleep 0.8; echo ${params.word} > ${outputs.o}", outputs: {o: o}}
+  long: {command: "sleep 0.8; echo ${params.word} > ${outputs.o}", outputs: [o]}
   short:
     command: "sleep 0.0${matrix.i}; cat ${inputs.x}; echo ${matrix.i} > ${outputs.o}"
     inputs: {x: long.o}
-    outputs: {o: o}
+    outputs: [o]
     matrix: {i: "${params.short}"}
-  new: {command: "cat ${inputs.x} > ${outputs.o}", inputs: {x: "short[*]"}, outputs: {o: o}}
+  new: {command: "cat ${inputs.x} > ${outputs.o}", inputs: {x: "short[*]"}, outputs: [o]}
 "#;
 
 #[test]

@@ -16,16 +16,16 @@ params: {lr: 0.25, methods: [original, pru, "a<b>&\"c"]}
 stages:
   data:
     command: "echo data > ${outputs.o}"
-    outputs: {o: o.txt}
+    outputs: {o: {name: o.txt}}
   train:
     command: [sh, -c, "cat ${inputs.data} > ${outputs.o}; echo \"$1\" >> ${outputs.o}; echo ${params.lr} >> ${outputs.o}", sh, "${matrix.method}"]
     inputs: {data: data}
-    outputs: {o: o.txt}
+    outputs: {o: {name: o.txt}}
     matrix: {method: "${params.methods}", seed: [1, 2]}
   evaluate:
     command: "cat ${inputs.model} > /dev/null; printf '{\"forget_class\": 9, \"forget\": 0.25, \"retain\": 0.%s5, \"overall\": 0.875, \"per_class\": []}' ${matrix.seed} > ${outputs.metrics}"
     inputs: {model: "train[method=${matrix.method},seed=${matrix.seed}]"}
-    outputs: {metrics: metrics.json}
+    outputs: {metrics: {name: metrics.json}}
     matrix: {method: "${params.methods}", seed: [1, 2]}
   accuracy:
     uses: tables/accuracy
@@ -34,7 +34,7 @@ stages:
   drawing:
     command: "printf '<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"80\" height=\"40\"><script>document.title=\"broken into\"</script><rect width=\"80\" height=\"40\" fill=\"teal\"/></svg>' > ${outputs.plot}"
     inputs: {t: accuracy.csv}
-    outputs: {plot: plot.svg}
+    outputs: {plot: {name: plot.svg}}
 "#;
 
 fn page(project: &Project, args: &[&str]) -> String {
@@ -207,7 +207,7 @@ fn a_command_may_write_any_table_and_the_page_stands() {
         ),
     ] {
         let project = Project::with_pipeline(
-            "version: 1\nname: odd\nstages:\n  it:\n    command: \"cat given > ${outputs.t}\"\n    outputs: {t: table.json}\n",
+            "version: 1\nname: odd\nstages:\n  it:\n    command: \"cat given > ${outputs.t}\"\n    outputs: {t: {name: table.json}}\n",
         );
         project.write("given", content);
         project.pru_flow(&["run", "pipeline.yaml"]).expect_code(0);
@@ -311,7 +311,7 @@ fn a_browser_opens_the_page_and_shows_what_is_behind_a_number() {
 /// As [`PIPELINE`], with `methods` of long names, and a stage that unlearns, which is planned.
 fn wide_pipeline(methods: usize) -> String {
     let names: Vec<String> = (0..methods).map(|n| format!("boundary_of_method_{n}")).collect();
-    let beside = "  model: {command: \"echo m > ${outputs.m}\", outputs: {m: m}}\n  mask: {uses: unlearn/bias_mask, with: {forget_class: 1}, inputs: {model: model.m}}\n";
+    let beside = "  model: {command: \"echo m > ${outputs.m}\", outputs: [m]}\n  mask: {uses: unlearn/bias_mask, with: {forget_class: 1}, inputs: {model: model.m}}\n";
     let stages = PIPELINE.replace("[original, pru, \"a<b>&\\\"c\"]", &format!("[{}]", names.join(", ")));
     format!("{stages}{beside}")
 }

@@ -15,16 +15,16 @@ version: 1
 name: small
 params: {lr: 0.1, seeds: [1, 2], word: hello}
 stages:
-  data: {command: "echo ${params.word} > ${outputs.text}; echo wrote it", outputs: {text: text.txt}}
+  data: {command: "echo ${params.word} > ${outputs.text}; echo wrote it", outputs: {text: {name: text.txt}}}
   train:
     command: "cat ${inputs.text} > /dev/null; echo '{\"loss\": ${params.lr}, \"deep\": {\"seed\": ${matrix.seed}}}' > ${outputs.metrics}"
     inputs: {text: data.text}
-    outputs: {metrics: metrics.json}
+    outputs: {metrics: {name: metrics.json}}
     matrix: {seed: "${params.seeds}"}
   judge:
     command: "cat ${inputs.all} > ${outputs.all}; echo judged"
     inputs: {all: "train[*].metrics"}
-    outputs: {all: all.txt}
+    outputs: {all: {name: all.txt}}
 "#;
 
 #[track_caller]
@@ -56,7 +56,7 @@ fn runs_lists_every_run_the_newest_first_with_what_was_asked_for() {
     assert!(!project.path(".pru-flow").exists(), "a look made something");
     project.pru_flow(&["run", "pipeline.yaml"]).expect_code(0);
     project.pru_flow(&["run", "pipeline.yaml", "train[seed=2]", "--set", "lr=0.25"]).expect_code(0);
-    project.write("other.yaml", "version: 1\nname: other\nstages:\n  no: {command: exit 3, outputs: {o: o}}\n");
+    project.write("other.yaml", "version: 1\nname: other\nstages:\n  no: {command: exit 3, outputs: [o]}\n");
     project.pru_flow(&["run", "other.yaml"]).expect_code(1);
 
     let listed = project.pru_flow(&["runs"]);
@@ -141,7 +141,7 @@ fn show_tells_what_was_run_with_what_and_how_each_node_went() {
 #[test]
 fn a_failed_node_is_shown_with_its_reason_and_what_it_took_with_it() {
     let project = Project::with_pipeline(
-        "version: 1\nname: t\nstages:\n  a: {command: \"echo oh; exit 7\", outputs: {o: o}}\n  b: {command: \"cat ${inputs.a} > ${outputs.o}\", inputs: {a: a.o}, outputs: {o: o}}\n",
+        "version: 1\nname: t\nstages:\n  a: {command: \"echo oh; exit 7\", outputs: [o]}\n  b: {command: \"cat ${inputs.a} > ${outputs.o}\", inputs: {a: a.o}, outputs: [o]}\n",
     );
     project.pru_flow(&["run", "pipeline.yaml"]).expect_code(1);
     let shown = project.pru_flow(&["show"]);
@@ -256,7 +256,7 @@ fn a_no_op_writes_no_second_list_of_nodes() {
 #[test]
 fn a_run_that_was_killed_is_told_from_one_that_goes_on() {
     let project = Project::with_pipeline(
-        "version: 1\nname: t\nstages:\n  a: {command: \"echo a > ${outputs.o}\", outputs: {o: o}}\n  b: {command: \"cp ${inputs.a} ${outputs.o}; touch started; sleep 60\", inputs: {a: a.o}, outputs: {o: o}}\n",
+        "version: 1\nname: t\nstages:\n  a: {command: \"echo a > ${outputs.o}\", outputs: [o]}\n  b: {command: \"cp ${inputs.a} ${outputs.o}; touch started; sleep 60\", inputs: {a: a.o}, outputs: [o]}\n",
     );
     let mut command = project.command(&["run", "pipeline.yaml"]);
     let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the binary starts");
@@ -343,9 +343,9 @@ fn the_critical_path_is_the_longest_chain_with_its_share() {
 version: 1
 name: t
 stages:
-  quick: {command: "echo > ${outputs.o}", outputs: {o: o}}
-  slow: {command: "sleep 0.4; echo 1 > ${outputs.o}", outputs: {o: o}}
-  last: {command: "sleep 0.1; cat ${inputs.a} ${inputs.b} > ${outputs.o}", inputs: {a: quick.o, b: slow.o}, outputs: {o: o}}
+  quick: {command: "echo > ${outputs.o}", outputs: [o]}
+  slow: {command: "sleep 0.4; echo 1 > ${outputs.o}", outputs: [o]}
+  last: {command: "sleep 0.1; cat ${inputs.a} ${inputs.b} > ${outputs.o}", inputs: {a: quick.o, b: slow.o}, outputs: [o]}
 "#,
     );
     project.pru_flow(&["run", "pipeline.yaml"]).expect_code(0);

@@ -14,7 +14,7 @@ params: {fine: 0.25, coarse: 0.5, noise: "${stages.tune.outputs.settings.noise}"
 stages:
   tune:
     command: "echo '{\"noise\": '${params.${matrix.set}}', \"deep\": {\"train\": [20, 30]}}' > ${outputs.settings}"
-    outputs: {settings: settings.json}
+    outputs: {settings: {name: settings.json}}
     matrix: {set: [fine, coarse]}
   made:
     uses: data/glyphs
@@ -22,7 +22,7 @@ stages:
     matrix: {set: [coarse, fine], seed: [1]}
   written:
     command: [sh, -c, "echo $0 > $1", "noise ${stages.tune[set=fine].outputs.settings.${params.part}}", "${outputs.o}"]
-    outputs: {o: o.txt}
+    outputs: {o: {name: o.txt}}
 "#;
 
 fn plan(project: &Project, more: &[&str]) -> Value {
@@ -184,7 +184,7 @@ params: {all: {contrast: ["${stages.say.outputs.it.low}", 0.75]}}
 stages:
   say:
     command: "echo '{\"low\": 0.5, \"file\": \"set.bin\", \"n\": 30, \"what\": \"a b'\\''c $(id)\"}' > ${outputs.it}"
-    outputs: {it: it.txt}
+    outputs: {it: {name: it.txt}}
   made:
     uses: data/glyphs
     with: {train: "${stages.say.outputs.it.n}", test: 10, contrast: "${params.all.contrast}"}
@@ -193,7 +193,7 @@ stages:
     with: {path: "${stages.say.outputs.it.file}", test_fraction: 0.5}
   shell:
     command: "echo ${stages.say.outputs.it.what} > ${outputs.o}"
-    outputs: {o: o}
+    outputs: [o]
 "#,
     );
     let output = run(&project, &["made", "shell"]);
@@ -213,7 +213,7 @@ stages:
 fn what_a_reference_cannot_mean_is_told_with_what_to_type() {
     let with = |value: &str| {
         format!(
-            "version: 1\nname: t\nstages:\n  tune: {{command: \"true\", outputs: {{settings: s.json}}, matrix: {{set: [a, b]}}}}\n  \
+            "version: 1\nname: t\nstages:\n  tune: {{command: \"true\", outputs: {{settings: {{name: s.json}}}}, matrix: {{set: [a, b]}}}}\n  \
              g: {{uses: data/glyphs}}\n  \
              use: {{uses: data/glyphs, with: {{noise: ¦\"{value}\"}}, matrix: {{set: [a, b], k: [1]}}}}\n"
         )
@@ -257,14 +257,14 @@ fn what_a_reference_cannot_mean_is_told_with_what_to_type() {
 #[test]
 fn a_result_stands_where_it_can_be_waited_for_and_nowhere_else() {
     let result = "\"${stages.tune.outputs.s.x}\"";
-    let tune = "  tune: {command: \"true\", outputs: {s: s.json}}\n";
+    let tune = "  tune: {command: \"true\", outputs: {s: {name: s.json}}}\n";
     for field in [
         "uses: data/glyphs, matrix: {n: ¦R}",
         "uses: data/glyphs, matrix: {n: [¦R]}",
         "uses: data/glyphs, resources: {cpus: ¦R}",
         "uses: data/split, with: {seed: 1}, inputs: {data: ¦R}",
         "command: \"true\", outputs: {o: ¦R}",
-        "command: \"true\", outputs: {o: o}, code: ¦R",
+        "command: \"true\", outputs: [o], code: ¦R",
     ] {
         let field = field.replace('R', result);
         let text = format!("version: 1\nname: t\nstages:\n{tune}  it: {{{field}}}\n");
@@ -287,9 +287,9 @@ fn a_result_stands_where_it_can_be_waited_for_and_nowhere_else() {
 #[test]
 fn stages_that_wait_for_each_other_are_told_as_a_cycle() {
     let text = "version: 1\nname: t\nstages:\n  \
-        ¦a: {command: \"echo ${stages.b.outputs.o.x} > ${outputs.o}\", outputs: {o: o}}\n  \
-        b: {command: \"cat ${inputs.a} > ${outputs.o}\", inputs: {a: a.o}, outputs: {o: o}}\n  \
-        ¦c: {command: \"echo ${stages.c.outputs.o} > ${outputs.o}\", outputs: {o: o}}\n";
+        ¦a: {command: \"echo ${stages.b.outputs.o.x} > ${outputs.o}\", outputs: [o]}\n  \
+        b: {command: \"cat ${inputs.a} > ${outputs.o}\", inputs: {a: a.o}, outputs: [o]}\n  \
+        ¦c: {command: \"echo ${stages.c.outputs.o} > ${outputs.o}\", outputs: [o]}\n";
     let told = refused(
         text,
         &[
@@ -304,7 +304,7 @@ fn stages_that_wait_for_each_other_are_told_as_a_cycle() {
 
 #[test]
 fn types_that_are_known_are_checked_before_the_value_is() {
-    let text = "version: 1\nname: t\nstages:\n  tune: {command: \"true\", outputs: {s: s.json}}\n  \
+    let text = "version: 1\nname: t\nstages:\n  tune: {command: \"true\", outputs: {s: {name: s.json}}}\n  \
         g: {uses: data/glyphs, with: {noise: \"${stages.tune.outputs.s.x}\", ¦tain: 3, seed: ¦x}}\n";
     refused(text, &[("unknown param `tain`", "did you mean `train`?"), ("`seed` takes a whole number", "`seed`")]);
 }
@@ -313,10 +313,10 @@ fn types_that_are_known_are_checked_before_the_value_is() {
 #[track_caller]
 fn bad_value(json: &str, reference: &str, place: &str, message: &str, help: &str) {
     let text = format!(
-        "version: 1\nname: t\nstages:\n  tune: {{command: \"cat bad.txt > ${{outputs.s}}\", outputs: {{s: s}}}}\n  \
+        "version: 1\nname: t\nstages:\n  tune: {{command: \"cat bad.txt > ${{outputs.s}}\", outputs: [s]}}\n  \
          use:\n    uses: data/glyphs\n    with: {{train: 20, test: 10, noise: \"${{stages.tune.outputs.{reference}}}\"}}\n  \
          after: {{uses: data/split, with: {{seed: 1}}, inputs: {{data: use.train}}}}\n  \
-         beside: {{command: \"echo > ${{outputs.o}}\", outputs: {{o: o}}}}\n"
+         beside: {{command: \"echo > ${{outputs.o}}\", outputs: [o]}}\n"
     );
     let project = Project::with_pipeline(&text);
     project.write("bad.txt", json);
@@ -366,8 +366,8 @@ fn what_a_stage_says_of_its_inputs_is_held_against_params_that_came_late() {
         r#"version: 1
 name: late
 stages:
-  say: {command: "echo '{\"root\": \"data\"}' > ${outputs.it}", outputs: {it: it.json}}
-  files: {command: "mkdir ${outputs.files}; echo > ${outputs.files}/x", outputs: {files: files}}
+  say: {command: "echo '{\"root\": \"data\"}' > ${outputs.it}", outputs: {it: {name: it.json}}}
+  files: {command: "mkdir ${outputs.files}; echo > ${outputs.files}/x", outputs: [files]}
   m:
     uses: data/mnist
     with: {root: "${stages.say.outputs.it.root}"}
@@ -388,11 +388,11 @@ params: {rates: [1e-4, 0.25, 0.5]}
 stages:
   measured:
     command: "grep '^${matrix.set} ${matrix.lr} ' measured.txt | awk '{print \"{\\\"forget\\\": \" $3 \", \\\"retain\\\": \" $4 \"}\"}' > ${outputs.metrics}"
-    outputs: {metrics: metrics.json}
+    outputs: {metrics: {name: metrics.json}}
     matrix: {set: [a, b], lr: "${params.rates}"}
   original:
     command: "echo '{\"forget\": 0.98, \"retain\": 0.9}' > ${outputs.metrics}"
-    outputs: {metrics: metrics.json}
+    outputs: {metrics: {name: metrics.json}}
   tune:
     uses: tune/grid
     with: {axes: [lr]}

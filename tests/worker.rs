@@ -80,7 +80,7 @@ stages:
   evaluate:
     uses: evaluate
     inputs: {model: train.model, data: glyphs.test}
-  beside: {command: "sleep 1; echo beside > ${outputs.o}", outputs: {o: o}}
+  beside: {command: "sleep 1; echo beside > ${outputs.o}", outputs: [o]}
 "#;
 
 /// The worker of this build.

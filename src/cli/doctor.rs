@@ -1,14 +1,16 @@
 //! `pru-flow doctor`: whether everything that a run may need is there, each with what to do when it is not.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::channel;
 
 use clap::Args;
-use pru_flow_cache::{LocalStore, StatCache};
+use pru_flow_cache::LocalStore;
 
 use super::{DONE, STAGE_FAILED, print, shown};
+use crate::execute::workspace::Workspace;
 use crate::execute::{Executor, worker};
+use crate::sources::Outside;
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
@@ -62,8 +64,9 @@ pub(super) fn doctor(args: &DoctorArgs) -> u8 {
 fn hello(store: LocalStore, logs: &std::path::Path) -> Result<(PathBuf, pru_flow_stages::protocol::Hello), String> {
     std::fs::create_dir_all(logs).map_err(|e| e.to_string())?;
     let program = worker::find_program()?;
-    let stat = Arc::new(StatCache::load(store.root()));
+    let outside = Arc::new(Outside::load(store.root()));
+    let workspace = Arc::new(Workspace::open(Path::new("."), store.root()));
     let (sender, _receiver) = channel();
-    let executor = Executor::new(Arc::new(store), stat, PathBuf::from("."), logs.to_owned(), sender);
+    let executor = Executor::new(Arc::new(store), outside, workspace, logs.to_owned(), sender);
     Ok((program, executor.hello()?))
 }

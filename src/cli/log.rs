@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use pru_flow_cache::ActionKey;
 
-use super::{DONE, Exit, PipelineArgs, STAGE_FAILED, StoreArgs, print};
+use super::{DONE, Exit, PipelineSettings, STAGE_FAILED, StoreArgs, print};
 use crate::execute::log_path;
 use crate::plan::plan as plan_nodes;
 
@@ -52,7 +52,7 @@ type Logged = (String, ActionKey, PathBuf);
 
 fn of_pipeline(args: &LogArgs, pipeline: &std::path::Path) -> Result<Logged, Exit> {
     let (pipeline, set, store) = (pipeline.to_owned(), args.set.clone(), args.store.store.clone());
-    let project = PipelineArgs { pipeline, set, store }.load()?;
+    let project = PipelineSettings { set, store }.load(&pipeline)?;
     let graph = &project.graph;
     let (id, _) = graph.select_one(&args.node).map_err(Exit::usage)?;
     let (store, stat) = project.look_into_store()?;

@@ -1,15 +1,19 @@
 //! The command line: arguments, exit codes, and one file per command. The outermost room: prints and exits.
 
+mod check;
+mod commit;
 mod diff;
 mod doctor;
 mod explain;
 mod get;
 mod graph;
+mod init;
 mod log;
 mod plan;
 mod report;
 mod run;
 mod runs;
+mod schema;
 mod show;
 mod stages;
 
@@ -51,6 +55,7 @@ Examples:
   pru-flow explain pipelines/mnist.yaml 'relearn[method=pru,class=3,seed=7]'
   pru-flow get pipelines/mnist.yaml 'original[seed=7]:model' --to model.safetensors
   pru-flow report pipelines/mnist.yaml         everything so far as one HTML page
+  pru-flow init                                a first pipeline of your own, with comments
   pru-flow runs                                what was run; then: show last, diff last~1 last
   pru-flow stages unlearn/pru                  params, defaults and ports of a stage";
 
@@ -84,6 +89,15 @@ enum Command {
     /// Show what a run would do, and why; changes nothing.
     #[command(after_help = plan::EXAMPLES)]
     Plan(plan::PlanArgs),
+    /// Write a first pipeline, with comments, ready to run.
+    #[command(after_help = init::EXAMPLES)]
+    Init(init::InitArgs),
+    /// Say whether pipelines are right, all that is wrong with them at once; runs nothing.
+    #[command(after_help = check::EXAMPLES)]
+    Check(check::CheckArgs),
+    /// Print the JSON Schema of pipelines, for completion in editors.
+    #[command(after_help = schema::EXAMPLES)]
+    Schema,
     /// Show field by field what distinguishes a node from the nearest earlier result.
     #[command(after_help = explain::EXAMPLES)]
     Explain(explain::ExplainArgs),
@@ -96,6 +110,9 @@ enum Command {
     /// Copy an output of a finished node to a path.
     #[command(after_help = get::EXAMPLES)]
     Get(get::GetArgs),
+    /// Take outputs that lie at their paths for the results of their nodes, without running these.
+    #[command(after_help = commit::EXAMPLES)]
+    Commit(commit::CommitArgs),
     /// Print what a node wrote while it ran.
     #[command(after_help = log::EXAMPLES, allow_missing_positional = true)]
     Log(log::LogArgs),
@@ -137,6 +154,13 @@ enum Command {
 struct PipelineArgs {
     /// The pipeline's file, or `quickstart` for the built-in one.
     pipeline: PathBuf,
+    #[command(flatten)]
+    settings: PipelineSettings,
+}
+
+/// What changes a pipeline.
+#[derive(Args)]
+struct PipelineSettings {
     /// Change a param: a path into `params:` and a value, as in `relearn.lr=0.002`.
     #[arg(long = "set", value_name = "PATH=VALUE")]
     set: Vec<String>,
@@ -147,7 +171,13 @@ struct PipelineArgs {
 
 impl PipelineArgs {
     fn load(&self) -> Result<Project, Exit> {
-        Ok(Project::load(&self.pipeline, &self.set, self.store.as_deref())?)
+        self.settings.load(&self.pipeline)
+    }
+}
+
+impl PipelineSettings {
+    fn load(&self, pipeline: &Path) -> Result<Project, Exit> {
+        Ok(Project::load(pipeline, &self.set, self.store.as_deref())?)
     }
 }
 
@@ -221,10 +251,14 @@ pub fn main() -> ExitCode {
     let result = match cli.command {
         Command::Run(args) => run::run(&args, cli.verbose > 0),
         Command::Plan(args) => plan::plan(&args),
+        Command::Init(args) => init::init(&args),
+        Command::Check(args) => check::check(&args),
+        Command::Schema => Ok(schema::schema()),
         Command::Explain(args) => explain::explain(&args),
         Command::Graph(args) => graph::graph(&args),
         Command::Report(args) => report::report(&args),
         Command::Get(args) => get::get(&args),
+        Command::Commit(args) => commit::commit(&args),
         Command::Log(args) => log::log(&args),
         Command::Runs(args) => Ok(runs::runs(&args)),
         Command::Show(args) => show::show(&args),

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{Exit, PipelineArgs, write_or_print};
+use super::{Exit, PipelineArgs, PipelineSettings, write_or_print};
 use crate::report::page;
 use crate::report::page::collect::{Named, collect};
 
@@ -30,7 +30,7 @@ pub(super) fn report(args: &ReportArgs) -> Result<u8, Exit> {
     let project = args.pipeline.load()?;
     let targets = project.graph.select(&args.nodes).map_err(Exit::usage)?;
     let (store, stat) = project.look_into_store()?;
-    let PipelineArgs { pipeline, set, store: place } = &args.pipeline;
+    let PipelineArgs { pipeline, settings: PipelineSettings { set, store: place } } = &args.pipeline;
     let named = Named { pipeline, nodes: &args.nodes, set, store: place.as_deref() };
     let page = page::html(&collect(&project, &targets, &named, store, &stat)?);
     write_or_print(&args.out, page.as_bytes())

@@ -1,12 +1,15 @@
 //! `pru-flow run`.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use clap::Args;
+use pru_flow_cache::LocalStore;
 
 use super::{DONE, Exit, PipelineArgs, STAGE_FAILED, print, shown};
 use crate::diverged;
-use crate::graph::Device;
+use crate::execute::workspace::Workspace;
+use crate::graph::{Device, NodeId};
 use crate::project::{Project, Unloadable};
 use crate::record::{About, Recorder};
 use crate::report::Both;
@@ -14,12 +17,14 @@ use crate::report::human::Human;
 use crate::report::json::JsonLines;
 use crate::results;
 use crate::run::{Observer, RunEnd, RunOptions, run as run_nodes};
+use crate::sources::Outside;
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
   pru-flow run quickstart
   pru-flow run pipelines/mnist.yaml --set data.root=DIR -j 2
   pru-flow run pipelines/mnist.yaml 'relearn[method=pru]' --set relearn.lr=0.002
+  pru-flow run pipelines/mnist.yaml --force 'original[seed=7]'     once more, though it is cached
   pru-flow run pipelines/mnist.yaml --json | jq -r 'select(.event == \"node_finished\") | .node'";
 
 #[derive(Args)]
@@ -37,6 +42,12 @@ pub(super) struct RunArgs {
     /// Where stages that compute with libtorch run: auto, cpu, cuda or cuda:0 [default: as the pipeline says].
     #[arg(long, value_name = "D")]
     device: Option<Device>,
+    /// Run these nodes although they have a result, and replace it: `relearn`, `relearn[method=pru]`.
+    #[arg(long, value_name = "NODE")]
+    force: Vec<String>,
+    /// How much there is of a resource of your own [default: as the pipeline says under `limits:`].
+    #[arg(long, value_name = "NAME=N", value_parser = limit)]
+    limit: Vec<(String, u32)>,
     /// After a failure, run what does not depend on it (the default).
     #[arg(long, overrides_with = "fail_fast")]
     keep_going: bool,
@@ -60,6 +71,8 @@ pub(super) fn run(args: &RunArgs, verbose: bool) -> Result<u8, Exit> {
         cpus: args.cpus.unwrap_or(cores as u32),
         device: args.device,
         fail_fast: args.fail_fast,
+        force: forced(&project, &wanted, &args.force)?,
+        limits: args.limit.iter().cloned().collect(),
     };
     let mut recorded = record(&project, args, &options)?;
     let run_id = recorded.id().to_owned();
@@ -69,7 +82,7 @@ pub(super) fn run(args: &RunArgs, verbose: bool) -> Result<u8, Exit> {
     let mut both = Both(&mut recorded, told);
     let end = run_nodes(&project, &wanted, (Arc::clone(&store), Arc::clone(&stat)), &options, &mut both);
     // Both are indexes: without them the next run reads more, and that is all.
-    if let Err(error) = stat.save() {
+    if let Err(error) = stat.stat.save() {
         tracing::debug!("the digests of outside files are not remembered: {error}");
     }
     if let Err(error) = store.save_index() {
@@ -82,7 +95,10 @@ pub(super) fn run(args: &RunArgs, verbose: bool) -> Result<u8, Exit> {
             return Err(Box::new(Unloadable { source: project.source.clone(), problems }).into());
         }
     };
-    let copied = copy_results(&project, &wanted, &store, &end);
+    let copied = copy_results(&project, &wanted, &store, &end).and_then(|mut copied| {
+        copied.extend(publish(&project, (&store, &stat), &end)?);
+        Ok(copied)
+    });
     let code = match end.signal {
         _ if copied.is_err() => STAGE_FAILED,
         Some(signal) => 128 + signal as u8,
@@ -95,6 +111,32 @@ pub(super) fn run(args: &RunArgs, verbose: bool) -> Result<u8, Exit> {
         show_results(&copied);
     }
     Ok(code)
+}
+
+fn limit(text: &str) -> Result<(String, u32), String> {
+    let parsed = text.split_once('=').and_then(|(name, n)| Some((name.to_owned(), n.parse().ok()?)));
+    parsed.ok_or_else(|| "a limit is NAME=N, as in `database=2`".to_owned())
+}
+
+/// The nodes that are to run in any case.
+fn forced(project: &Project, wanted: &[bool], names: &[String]) -> Result<BTreeSet<NodeId>, Exit> {
+    let forced = project.graph.select(names).map_err(Exit::usage)?;
+    if let Some(id) = forced.iter().find(|id| !wanted[**id]) {
+        let name = &project.graph.nodes[*id].name;
+        return Err(Exit::usage(format!("{name} is not part of this run: name it among the nodes to run, too")));
+    }
+    Ok(forced.into_iter().collect())
+}
+
+/// Writes what the pipeline publishes, as far as it is there.
+fn publish(
+    project: &Project,
+    (store, outside): (&LocalStore, &Outside),
+    end: &RunEnd,
+) -> Result<Vec<results::Copied>, Exit> {
+    let workspace = Workspace::open(&project.root, store.root());
+    let published = results::publish(&project.graph, &workspace, (store, outside), &end.results);
+    published.map_err(|message| Exit::Message(message, STAGE_FAILED))
 }
 
 /// Whether anything that the run is for is not there, as a training diverged; tables and figures go without such nodes.
@@ -122,7 +164,7 @@ fn record(project: &Project, args: &RunArgs, options: &RunOptions) -> Result<Rec
 fn copy_results(
     project: &Project,
     wanted: &[bool],
-    store: &pru_flow_cache::LocalStore,
+    store: &LocalStore,
     end: &RunEnd,
 ) -> Result<Vec<results::Copied>, Exit> {
     let mut all = Vec::new();

@@ -4,10 +4,10 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::{DONE, StoreArgs, print};
-use crate::execute::shell_quote;
 use crate::record::{Ending, Summary, list};
 use crate::report::columns::Columns;
 use crate::report::duration;
+use crate::shell::quote as shell_quote;
 
 pub(super) const EXAMPLES: &str = "\
 Examples:

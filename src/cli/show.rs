@@ -9,7 +9,6 @@ use pru_flow_cache::LocalStore;
 use serde_json::{Value, json};
 
 use super::{DONE, Exit, StoreArgs, columns_of_stdout, print, print_in_colour, runs, write_or_print};
-use crate::execute::shell_quote;
 use crate::project::look_into;
 use crate::record::compare::{params_of, read_results};
 use crate::record::critical_path::critical_path;
@@ -18,6 +17,7 @@ use crate::record::trace::trace;
 use crate::record::{NodeEnd, Run, RunNode, metrics};
 use crate::report::columns::Columns;
 use crate::report::{by_stage, duration};
+use crate::shell::quote as shell_quote;
 
 pub(super) const EXAMPLES: &str = "\
 A run is named by its id, the beginning of its id, `last`, or `last~1` for the one before.

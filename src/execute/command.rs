@@ -8,12 +8,17 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
+use pru_flow_cache::How;
 use pru_flow_stages::protocol::{Failure, FailureKind};
 
 use super::running::Running;
 use super::watcher::{Watcher, kill_group};
 use super::worker::describe;
-use crate::graph::CommandLine;
+use super::workspace::is_as_stored;
+use super::{Message, Shared, Task, failed, output_path};
+use crate::command::{CommandLine, CommandWork, relative};
+use crate::keying::Given;
+use crate::shell::Quoter;
 use crate::template::{Part, split};
 
 /// Hidden subcommand: waits for one byte, then becomes the program in its arguments. So no program runs before the
@@ -28,40 +33,161 @@ const ENVIRONMENT: &[&str] = &["PATH", "HOME", "USER", "LOGNAME", "SHELL", "TMPD
 const FIXED: [(&str, &str); 2] = [("LC_ALL", "C.UTF-8"), ("TZ", "UTC")];
 
 /// Paths that the placeholders of a command stand for.
-pub struct Places {
-    /// Project root: where the command runs.
-    pub root: PathBuf,
+struct Places {
     /// Inputs by name; several for one that gathers.
-    pub inputs: BTreeMap<String, Vec<PathBuf>>,
+    inputs: BTreeMap<String, Vec<PathBuf>>,
     /// Outputs by name.
-    pub outputs: BTreeMap<String, PathBuf>,
-    /// Where its output goes.
-    pub log: PathBuf,
+    outputs: BTreeMap<String, PathBuf>,
+}
+
+impl Shared {
+    /// Runs `what` with the paths of the node's outputs cleared, and puts back what was there if it fails.
+    pub(super) fn in_workspace<T>(
+        &self,
+        task: &Task,
+        what: impl FnOnce(&Self) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        let paths: Vec<PathBuf> = task.outputs.iter().filter_map(|output| output.path.clone()).collect();
+        if paths.is_empty() || super::diverged::input_of(task).is_some() {
+            return what(self);
+        }
+        let cannot = |error: std::io::Error| failed(format!("the paths of the outputs cannot be cleared: {error}"));
+        let before = self.workspace.clear(&paths).map_err(cannot)?;
+        match what(self) {
+            Ok(done) => {
+                for note in before.let_go(&self.outside).map_err(cannot)? {
+                    let _ = self.messages.send(Message::Note(note));
+                }
+                Ok(done)
+            }
+            Err(failure) => {
+                before.put_back();
+                Err(failure)
+            }
+        }
+    }
+
+    /// Runs the command of a node, in the folder of an attempt.
+    pub(super) fn run_command(
+        &self,
+        task: &Task,
+        work: &CommandWork,
+        folder: &Path,
+        log: &Path,
+        running: &Running,
+    ) -> Result<(), Failure> {
+        let places = self.places(task, work, folder)?;
+        let watcher = self.watcher().map_err(failed)?;
+        let root = self.workspace.path(Path::new(""));
+        run(work, &root, &places, log, watcher, running)?;
+        check_outputs(task, &root, folder).map_err(failed)
+    }
+
+    /// Copies of inputs in the attempt's folder, inputs that lie in the project, and the paths of the outputs.
+    fn places(&self, task: &Task, work: &CommandWork, folder: &Path) -> Result<Places, Failure> {
+        let cannot = |error: &dyn std::fmt::Display| failed(format!("preparing the attempt's folder: {error}"));
+        let mut inputs = BTreeMap::new();
+        for (port, artifacts) in &task.inputs {
+            let mut paths = Vec::new();
+            for (index, given) in artifacts.iter().enumerate() {
+                let port = folder.join("in").join(port);
+                let copies = if task.gathers(port_name(&port)) { port.join(index.to_string()) } else { port };
+                paths.push(self.give(work, given, &copies).map_err(|e| cannot(&e))?);
+            }
+            inputs.insert(port.clone(), paths);
+        }
+        let root = self.workspace.path(Path::new(""));
+        for (port, names) in &work.files {
+            let found = names.iter().filter_map(|name| task.sources.iter().find(|found| found.name == *name));
+            let path = |path: &Path| path.strip_prefix(&root).map_or(path.to_owned(), |path| relative(&work.cwd, path));
+            inputs.insert(port.clone(), found.map(|found| path(&found.path)).collect());
+        }
+        let mut outputs = BTreeMap::new();
+        for output in &task.outputs {
+            let path = match &output.path {
+                Some(path) => relative(&work.cwd, path),
+                None => output_path(task, folder, output),
+            };
+            if output.path.is_none() {
+                fs::create_dir_all(path.parent().unwrap_or(folder)).map_err(|e| cannot(&e))?;
+            }
+            outputs.insert(output.name.clone(), path);
+        }
+        Ok(Places { inputs, outputs })
+    }
+
+    /// The path under which a command finds an artifact: where it lies in the project, or a copy.
+    fn give(&self, work: &CommandWork, given: &Given, copies: &Path) -> Result<PathBuf, String> {
+        if let Some(path) = &given.output.path {
+            let result = (&*given.result, given.output.name.as_str());
+            let at = (&*self.store, &*self.outside);
+            for note in self.workspace.place(at, path, result, given.output.hard_link)? {
+                let _ = self.messages.send(Message::Note(note));
+            }
+            return Ok(relative(&work.cwd, path));
+        }
+        let target = copies.join(&given.output.file_name);
+        fs::create_dir_all(if given.folder { &target } else { copies }).map_err(|e| e.to_string())?;
+        for file in &given.files {
+            let to = if file.name.is_empty() { target.clone() } else { target.join(&file.name) };
+            self.store.restore(&given.result, &file.digest, &to, How::Copy).map_err(|e| e.to_string())?;
+        }
+        Ok(target)
+    }
+
+    /// Inputs that lie in the project must still be what the key says.
+    pub(super) fn check_placed(&self, task: &Task) -> Result<(), Failure> {
+        if !matches!(task.work, crate::graph::Work::Command(_)) {
+            return Ok(());
+        }
+        for given in task.inputs.values().flatten() {
+            let (Some(path), Some(stored)) = (&given.output.path, given.result.outputs.get(&given.output.name)) else {
+                continue;
+            };
+            if !is_as_stored(&self.workspace.path(path), stored, &self.outside) {
+                let path = path.display();
+                return Err(failed(format!(
+                    "{path}, an input, changed while the stage ran; its result is not cached: run again, and if the \
+                     stage itself changes it, let it write to a path of its own"
+                )));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn port_name(folder: &Path) -> &str {
+    folder.file_name().and_then(|name| name.to_str()).unwrap_or_default()
 }
 
 /// Runs a command and waits for its end.
-///
-/// # Errors
-/// How it failed.
-pub fn run(line: &CommandLine, places: &Places, watcher: &Arc<Watcher>, running: &Running) -> Result<(), Failure> {
-    let failed = |message: String| Failure { kind: FailureKind::Failed, message };
-    let words = match line {
-        CommandLine::Shell(text) => vec!["sh".to_owned(), "-c".to_owned(), fill(text, places, true).map_err(failed)?],
+fn run(
+    work: &CommandWork,
+    root: &Path,
+    places: &Places,
+    log: &Path,
+    watcher: &Arc<Watcher>,
+    running: &Running,
+) -> Result<(), Failure> {
+    let words = match &work.line {
+        CommandLine::Shell(text) => vec!["sh".to_owned(), "-c".to_owned(), fill_shell(text, places).map_err(failed)?],
         CommandLine::Words(words) => {
             let filled = words.iter().map(|word| fill_word(word, places)).collect::<Result<Vec<_>, _>>();
             filled.map_err(failed)?.concat()
         }
     };
-    let log = File::options().create(true).append(true).open(&places.log);
-    let log = log.map_err(|e| failed(format!("the log {} cannot be written: {e}", places.log.display())))?;
+    let cannot_log = |e| failed(format!("the log {} cannot be written: {e}", log.display()));
+    let log = File::options().create(true).append(true).open(log).map_err(cannot_log)?;
     let cannot = |error: std::io::Error| failed(format!("`{}` cannot be started: {error}", words[0]));
     let mut child = super::this_program()
         .arg(SUBCOMMAND)
         .args(&words)
-        .current_dir(&places.root)
+        .current_dir(root.join(&work.cwd))
         .env_clear()
         .envs(ENVIRONMENT.iter().filter_map(|name| std::env::var_os(name).map(|value| (*name, value))))
         .envs(FIXED)
+        .envs(work.pass_env.iter().filter_map(|name| std::env::var_os(name).map(|value| (name, value))))
+        .envs(&work.env)
         .stdin(Stdio::piped())
         .stdout(log.try_clone().map_err(cannot)?)
         .stderr(log)
@@ -102,22 +228,32 @@ pub fn exec(words: &[std::ffi::OsString]) -> u8 {
 
 /// One word of a command; a word that is one placeholder becomes as many words as it has paths.
 fn fill_word(word: &str, places: &Places) -> Result<Vec<String>, String> {
-    match split(word)?.as_slice() {
-        [Part::Reference(path)] => Ok(places.look_up(path)?.iter().map(|path| path.display().to_string()).collect()),
-        _ => fill(word, places, false).map(|filled| vec![filled]),
+    let parts = split(word)?;
+    if let [Part::Reference(path)] = parts.as_slice() {
+        return places.look_up(path);
     }
-}
-
-/// `text` with `${inputs.x}` and `${outputs.y}` replaced by paths.
-fn fill(text: &str, places: &Places, quoted: bool) -> Result<String, String> {
     let mut out = String::new();
-    for part in split(text)? {
+    for part in parts {
         match part {
             Part::Literal(literal) => out.push_str(literal),
+            Part::Reference(path) => out.push_str(&places.look_up(path)?.join(" ")),
+        }
+    }
+    Ok(vec![out])
+}
+
+/// A text for the shell with `${inputs.x}` and `${outputs.y}` replaced by quoted paths.
+fn fill_shell(text: &str, places: &Places) -> Result<String, String> {
+    let (mut out, mut quoter) = (String::new(), Quoter::default());
+    for part in split(text)? {
+        match part {
+            Part::Literal(literal) => {
+                quoter.literal(literal);
+                out.push_str(literal);
+            }
             Part::Reference(path) => {
-                let paths: Vec<String> = places.look_up(path)?.iter().map(|p| p.display().to_string()).collect();
-                let shown = |path: &String| if quoted { shell_quote(path) } else { path.clone() };
-                out.push_str(&paths.iter().map(shown).collect::<Vec<_>>().join(" "));
+                let quoted = quoter.values(&places.look_up(path)?);
+                out.push_str(&quoted.map_err(|place| format!("`${{{path}}}` cannot stand in {place}"))?);
             }
         }
     }
@@ -125,24 +261,14 @@ fn fill(text: &str, places: &Places, quoted: bool) -> Result<String, String> {
 }
 
 impl Places {
-    fn look_up(&self, path: &str) -> Result<Vec<PathBuf>, String> {
+    fn look_up(&self, path: &str) -> Result<Vec<String>, String> {
         let found = match path.split_once('.') {
             Some(("inputs", name)) => self.inputs.get(name).cloned(),
             Some(("outputs", name)) => self.outputs.get(name).map(|path| vec![path.clone()]),
             _ => None,
         };
-        found.ok_or_else(|| format!("`${{{path}}}` names no input or output of this stage"))
-    }
-}
-
-/// `text` as one word of the shell, whatever is in it.
-#[must_use]
-pub fn shell_quote(text: &str) -> String {
-    let plain = |b: u8| b.is_ascii_alphanumeric() || b"_-./=:,+@%".contains(&b);
-    if !text.is_empty() && text.bytes().all(plain) {
-        text.to_owned()
-    } else {
-        format!("'{}'", text.replace('\'', "'\\''"))
+        let found = found.ok_or_else(|| format!("`${{{path}}}` names no input or output of this stage"))?;
+        Ok(found.iter().map(|path| path.display().to_string()).collect())
     }
 }
 
@@ -150,38 +276,39 @@ pub fn shell_quote(text: &str) -> String {
 ///
 /// # Errors
 /// The outputs that are missing.
-pub fn check_outputs(outputs: &BTreeMap<String, PathBuf>) -> Result<(), String> {
-    for (name, path) in outputs {
+fn check_outputs(task: &Task, root: &Path, folder: &Path) -> Result<(), String> {
+    for output in &task.outputs {
+        let path = output.path.as_ref().map_or_else(|| output_path(task, folder, output), |path| root.join(path));
         if path.symlink_metadata().is_err() {
-            let folder = path.parent().unwrap_or(path);
-            let mut beside: Vec<String> = fs::read_dir(folder)
+            let beside = path.parent().unwrap_or(&path);
+            let mut beside: Vec<String> = fs::read_dir(beside)
                 .into_iter()
                 .flatten()
                 .filter_map(|entry| Some(entry.ok()?.file_name().to_string_lossy().into_owned()))
+                .filter(|name| !name.starts_with(".pru-flow"))
                 .collect();
             beside.sort();
-            let beside = if beside.is_empty() {
-                "nothing was written".to_owned()
-            } else {
-                format!("written: {}", beside.join(", "))
-            };
-            return Err(format!("the declared output `{name}` was not written ({beside})"));
+            let more = beside.len().saturating_sub(BESIDE_MAX);
+            beside.truncate(BESIDE_MAX);
+            let mut there = beside.join(", ");
+            if more > 0 {
+                there.push_str(&format!(" and {more} more"));
+            }
+            let name = &output.name;
+            return Err(match &output.path {
+                Some(path) => {
+                    let there = if there.is_empty() { "nothing".to_owned() } else { there };
+                    format!("the declared output `{name}` was not written to {} (beside it: {there})", path.display())
+                }
+                None if there.is_empty() => {
+                    format!("the declared output `{name}` was not written (nothing was written)")
+                }
+                None => format!("the declared output `{name}` was not written (written: {there})"),
+            });
         }
     }
     Ok(())
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn quoted_values_reach_a_program_as_one_word_whatever_they_hold() {
-        for value in ["a b", "$(touch x)", "`id`", "a'b", "\"", ";rm", "", "\n", "-n", "*", "\\"] {
-            let script = format!("printf %s {}", shell_quote(value));
-            let output = Command::new("sh").arg("-c").arg(script).output().unwrap();
-            let expected = if value == "-n" { "-n" } else { value };
-            assert_eq!(String::from_utf8_lossy(&output.stdout), expected, "{value:?}");
-        }
-    }
-}
+/// More names than this are counted.
+const BESIDE_MAX: usize = 8;

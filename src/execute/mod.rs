@@ -10,6 +10,7 @@ pub mod preview;
 pub mod running;
 pub mod watcher;
 pub mod worker;
+pub mod workspace;
 
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -18,25 +19,25 @@ use std::os::unix::process::CommandExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use pru_flow_cache::{Action, ActionInput, ActionKey, ActionResult, Finished, LocalStore, Put, StatCache, Verdict};
+use pru_flow_cache::{Action, ActionInput, ActionKey, ActionResult, Finished, LocalStore, Put, Verdict};
 use pru_flow_stages::io::{Attempt, Input, InputFile, Progress, StageEvent, StageIo};
 use pru_flow_stages::protocol::{Failure, FailureKind, Hello};
 use pru_flow_stages::{StageDef, StageError};
 
-pub use command::shell_quote;
 pub use logs::{log_path, log_tail};
 
 use crate::graph::{Device, NodeId, Output, Work};
 use crate::keying::{Given, GivenInputs};
-use crate::sources::Found;
+use crate::sources::{Found, Outside};
 use running::Running;
 use watcher::Watcher;
 use worker::WorkerPool;
+use workspace::Workspace;
 
 /// Lines of a log that a failure shows.
 const LOG_TAIL_LINES: usize = 20;
@@ -82,6 +83,8 @@ pub enum Message {
     Progress(NodeId, Progress),
     /// A node has ended.
     Finished(NodeId, Outcome, Duration),
+    /// Something that the user should know.
+    Note(String),
     /// The process got this signal.
     Signal(i32),
 }
@@ -114,11 +117,10 @@ pub struct Executor {
 
 struct Shared {
     store: Arc<LocalStore>,
-    stat: Arc<StatCache>,
-    root: PathBuf,
+    outside: Arc<Outside>,
+    workspace: Arc<Workspace>,
     logs: PathBuf,
     messages: Sender<Message>,
-    cancelled: Arc<AtomicBool>,
     running: Mutex<BTreeMap<NodeId, Arc<Running>>>,
     watcher: OnceLock<Result<Arc<Watcher>, String>>,
     workers: OnceLock<Result<WorkerPool, String>>,
@@ -130,18 +132,17 @@ impl Executor {
     #[must_use]
     pub fn new(
         store: Arc<LocalStore>,
-        stat: Arc<StatCache>,
-        root: PathBuf,
+        outside: Arc<Outside>,
+        workspace: Arc<Workspace>,
         logs: PathBuf,
         messages: Sender<Message>,
     ) -> Self {
         let shared = Shared {
             store,
-            stat,
-            root,
+            outside,
+            workspace,
             logs,
             messages,
-            cancelled: Arc::new(AtomicBool::new(false)),
             running: Mutex::new(BTreeMap::new()),
             watcher: OnceLock::new(),
             workers: OnceLock::new(),
@@ -176,19 +177,19 @@ impl Executor {
         }
     }
 
-    /// Asks everything that runs to stop.
-    pub fn ask_stop(&self) {
-        self.shared.cancelled.store(true, Ordering::Relaxed);
-        for running in self.shared.running.lock().unwrap_or_else(PoisonError::into_inner).values() {
-            running.ask_stop();
-        }
+    /// Asks a node, or everything that runs, to stop.
+    pub fn ask_stop(&self, only: Option<NodeId>) {
+        self.each_running(only, Running::ask_stop);
     }
 
-    /// Kills every process that runs a node.
-    pub fn kill(&self) {
-        for running in self.shared.running.lock().unwrap_or_else(PoisonError::into_inner).values() {
-            running.kill();
-        }
+    /// Kills the process that runs a node, or all of them.
+    pub fn kill(&self, only: Option<NodeId>) {
+        self.each_running(only, Running::kill);
+    }
+
+    fn each_running(&self, only: Option<NodeId>, what: fn(&Running)) {
+        let running = self.shared.running.lock().unwrap_or_else(PoisonError::into_inner);
+        running.iter().filter(|(id, _)| only.is_none_or(|only| only == **id)).for_each(|(_, running)| what(running));
     }
 
     /// What a worker says of itself.
@@ -224,9 +225,10 @@ impl Shared {
         let log = log_path(&self.logs, &task.key);
         let started = jiff::Timestamp::now();
         let clock = Instant::now();
-        let result = self.attempt(task, running, &log).and_then(|attempted| {
-            self.check_sources(task)?;
-            self.publish(task, attempted, started, clock.elapsed())
+        let result = self.in_workspace(task, |shared| {
+            let attempted = shared.attempt(task, running, &log)?;
+            shared.check_sources(task)?;
+            shared.publish(task, attempted, started, clock.elapsed())
         });
         match result {
             Ok(done) => Outcome::Done(done),
@@ -301,62 +303,23 @@ impl Shared {
             }
             Work::Builtin { def, .. } => {
                 let attempt = describe(&self.store, task, &folder.path, device, log)?;
-                run_here(def, &attempt, &self.cancelled, &mut on)
+                run_here(def, &attempt, &running.stopped(), &mut on)
             }
             Work::Waiting(_) => Err(failed("started before its params were known, which is a bug".to_owned())),
-            Work::Command { command } => {
-                let places = self.places(task, &folder.path, log)?;
-                let watcher = self.watcher().map_err(failed)?;
-                command::run(command, &places, watcher, running)?;
-                command::check_outputs(&places.outputs).map_err(failed)
-            }
+            Work::Command(work) => self.run_command(task, work, &folder.path, log, running),
         }
-    }
-
-    /// Copies of a command's inputs, and the paths of its outputs, inside the attempt's folder.
-    fn places(&self, task: &Task, folder: &Path, log: &Path) -> Result<command::Places, Failure> {
-        let cannot = |error: &dyn std::fmt::Display| failed(format!("preparing the attempt's folder: {error}"));
-        let mut inputs = BTreeMap::new();
-        for (port, artifacts) in &task.inputs {
-            let mut paths = Vec::new();
-            for (index, given) in artifacts.iter().enumerate() {
-                let target = folder.join("in").join(port).join(index.to_string());
-                self.copy_out(given, &target).map_err(|e| cannot(&e))?;
-                paths.push(target);
-            }
-            inputs.insert(port.clone(), paths);
-        }
-        let mut outputs = BTreeMap::new();
-        for output in &task.outputs {
-            let path = output_path(task, folder, output);
-            std::fs::create_dir_all(path.parent().unwrap_or(folder)).map_err(|e| cannot(&e))?;
-            outputs.insert(output.name.clone(), path);
-        }
-        Ok(command::Places { root: self.root.clone(), inputs, outputs, log: log.to_owned() })
-    }
-
-    fn copy_out(&self, given: &Given, target: &Path) -> Result<(), String> {
-        for file in &given.files {
-            let to = if file.name.is_empty() { target.to_owned() } else { target.join(&file.name) };
-            std::fs::create_dir_all(to.parent().unwrap_or(target)).map_err(|e| e.to_string())?;
-            self.store.restore_from(&given.result, &file.digest, &to).map_err(|e| e.to_string())?;
-        }
-        Ok(())
     }
 
     /// What the key was computed from must still be there: else the result would be filed under the wrong key.
     fn check_sources(&self, task: &Task) -> Result<(), Failure> {
-        for found in &task.sources {
-            let now = self.stat.digest_source(&found.path);
-            if !matches!(&now, Ok(digest) if *digest == found.digest) {
-                let path = found.path.display();
-                return Err(failed(format!(
-                    "{path} changed while the stage ran; its result is not cached: run again, and if the stage itself \
-                     writes there, let it write to `${{outputs.NAME}}`"
-                )));
-            }
+        if let Some(found) = task.sources.iter().find(|found| !self.outside.is_unchanged(found)) {
+            let path = found.path.display();
+            return Err(failed(format!(
+                "{path} changed while the stage ran; its result is not cached: run again, and if the stage itself \
+                 writes there, let it write to `${{outputs.NAME}}`"
+            )));
         }
-        Ok(())
+        self.check_placed(task)
     }
 
     fn publish(
@@ -369,7 +332,11 @@ impl Shared {
         let Attempted { folder, mut measurements, device, diverged } = attempted;
         let mut outputs = BTreeMap::new();
         for output in &task.outputs {
-            let path = output_path(task, &folder.path, output);
+            let path = match &output.path {
+                // A mark in the place of an output stays in the store.
+                Some(path) if diverged.is_none() => self.workspace.path(path),
+                _ => output_path(task, &folder.path, output),
+            };
             let is_folder = path.is_dir();
             if path.symlink_metadata().is_err() || output.folder.is_some_and(|folder| folder != is_folder) {
                 return Err(failed(format!("the declared output `{}` was not written", output.name)));
@@ -387,10 +354,18 @@ impl Shared {
             ("code".to_owned(), code),
             ("started_unix_ms".to_owned(), started.as_millisecond().to_string()),
         ]);
+        provenance.extend(crate::keep::entry(&task.outputs));
         provenance.extend(diverged.map(crate::diverged::entry));
         let finished = Finished { action: task.action.clone(), node: task.name.clone(), measurements, provenance };
         let put = if task.replace { Put::Replace } else { Put::IfAbsent };
         let published = self.store.publish(&outputs, finished, put).map_err(|e| failed(e.to_string()))?;
+        for (output, path) in task.outputs.iter().filter_map(|output| Some((output, output.path.as_ref()?))) {
+            self.workspace.note_restorable(&published.result, &output.name);
+            // A result that was there before may have other bytes; it is put in place at the end of the run.
+            if output.hard_link && published.new {
+                self.workspace.link(&self.store, path, (&published.result, &output.name)).map_err(failed)?;
+            }
+        }
         Ok(Done { result: Arc::new(published.result), differing: published.differing })
     }
 }
@@ -497,7 +472,7 @@ fn this_program() -> Command {
 /// Where in the attempt's folder an output is written: a command's has the name that it knows.
 fn output_path(task: &Task, folder: &Path, output: &Output) -> PathBuf {
     let path = folder.join("out").join(&output.name);
-    if matches!(task.work, Work::Command { .. }) { path.join(&output.file_name) } else { path }
+    if matches!(task.work, Work::Command(_)) { path.join(&output.file_name) } else { path }
 }
 
 /// What kind of machine this is: part of a result's provenance.

@@ -3,7 +3,7 @@
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use pru_flow_stages::protocol::{ToWorker, send};
 use rustix::process::Signal;
@@ -14,7 +14,7 @@ use super::watcher::kill_group;
 #[derive(Default)]
 pub struct Running {
     process: Mutex<Option<Process>>,
-    stopped: AtomicBool,
+    stopped: Arc<AtomicBool>,
 }
 
 enum Process {
@@ -55,6 +55,11 @@ impl Running {
 
     pub(super) fn clear(&self) {
         *self.process.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// Becomes true when it is asked to stop.
+    pub(super) fn stopped(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.stopped)
     }
 
     pub(super) fn was_stopped(&self) -> bool {

@@ -8,6 +8,8 @@ enum Fate {
     Cached,
     Runs,
     Fails,
+    /// Fails the first time.
+    Flaky,
     /// Finds the outputs of its first producer damaged, once.
     FindsDamage,
     /// Is in the store, but the outputs that its record names are not.
@@ -29,6 +31,7 @@ struct Simulation {
     /// How often the outputs of each node were found damaged.
     reports: Vec<u32>,
     given_up: Vec<bool>,
+    failures: Vec<u32>,
     random: u64,
 }
 
@@ -36,9 +39,10 @@ impl Simulation {
     fn new(producers: Vec<Vec<Id>>, needs: Vec<Need>, fates: Vec<Fate>, limits: Limits, seed: u64) -> Self {
         let n = fates.len();
         let order: Vec<Id> = (0..n).collect();
-        let known = needs.iter().zip(&fates).map(|(need, fate)| if *fate == Fate::ReadsValues { one() } else { *need });
+        let known =
+            needs.iter().zip(&fates).map(|(need, fate)| if *fate == Fate::ReadsValues { one() } else { need.clone() });
         let known: Vec<Need> = known.collect();
-        let scheduler = Scheduler::new(producers.clone(), &known, &order, &vec![true; n], limits, false);
+        let scheduler = Scheduler::new(producers.clone(), &known, &order, &vec![true; n], limits.clone(), false);
         Self {
             scheduler,
             limits,
@@ -50,6 +54,7 @@ impl Simulation {
             damage_told: vec![false; n],
             reports: vec![0; n],
             given_up: vec![false; n],
+            failures: vec![0; n],
             random: seed.wrapping_mul(2).wrapping_add(1),
         }
     }
@@ -98,7 +103,7 @@ impl Simulation {
                     if !lost.is_empty() {
                         return self.damaged(id, lost);
                     }
-                    self.scheduler.revise(id, self.needs[id]);
+                    self.scheduler.revise(id, &self.needs[id]);
                 }
                 if !replace && matches!(self.fates[id], Fate::Cached | Fate::CachedButLost) {
                     self.seen[id].push("hit");
@@ -141,8 +146,13 @@ impl Simulation {
             return self.damaged(id, lost);
         }
         match self.fates[id] {
-            Fate::Fails => {
-                self.seen[id].push("failed");
+            Fate::Fails | Fate::Flaky if self.fates[id] == Fate::Fails || self.failures[id] == 0 => {
+                self.failures[id] += 1;
+                let (now, most) = self.scheduler.tries(id);
+                assert_eq!(now, self.failures[id]);
+                if now >= most {
+                    self.seen[id].push("failed");
+                }
                 self.scheduler.on(Event::Failed(id))
             }
             Fate::FindsDamage if !self.damage_told[id] && !self.producers[id].is_empty() => {
@@ -170,18 +180,33 @@ impl Simulation {
         assert!(self.running.len() <= self.limits.nodes);
         assert!(cpus <= self.limits.cpus || self.running.len() == 1, "cores are oversubscribed");
         assert!(!alone || self.running.len() == 1, "an exclusive node has company");
+        for (name, limit) in &self.limits.named {
+            let used: u32 = self.running.iter().filter_map(|id| self.needs[*id].named.get(name)).sum();
+            assert!(used <= *limit || self.running.len() == 1, "{name} is oversubscribed");
+        }
+        for (id, failures) in self.failures.iter().enumerate() {
+            assert!(*failures <= self.needs[id].retries + 1, "tried too often");
+        }
     }
 }
 
-const FATES: [Fate; 7] =
-    [Fate::Cached, Fate::Runs, Fate::Runs, Fate::Fails, Fate::FindsDamage, Fate::CachedButLost, Fate::ReadsValues];
+const FATES: [Fate; 8] = [
+    Fate::Cached,
+    Fate::Runs,
+    Fate::Runs,
+    Fate::Fails,
+    Fate::Flaky,
+    Fate::FindsDamage,
+    Fate::CachedButLost,
+    Fate::ReadsValues,
+];
 
 fn one() -> Need {
-    Need { cpus: 1, gpus: 0, memory_bytes: 0, exclusive: false }
+    Need { cpus: 1, ..Need::default() }
 }
 
 fn limits(nodes: usize) -> Limits {
-    Limits { nodes, cpus: nodes as u32, gpus: 0, memory_bytes: u64::MAX }
+    Limits { nodes, cpus: nodes as u32, gpus: 0, memory_bytes: u64::MAX, named: BTreeMap::new() }
 }
 
 #[test]
@@ -232,7 +257,7 @@ fn a_store_that_lost_every_blob_heals_at_any_depth() {
 #[test]
 fn a_producer_whose_outputs_are_always_damaged_fails_its_consumer_and_says_so() {
     let (producers, order) = (vec![vec![], vec![0], vec![1]], [0, 1, 2]);
-    let mut scheduler = Scheduler::new(producers, &[one(); 3], &order, &[true; 3], limits(1), false);
+    let mut scheduler = Scheduler::new(producers, &[(); 3].map(|()| one()), &order, &[true; 3], limits(1), false);
     scheduler.begin();
     scheduler.on(Event::Hit(0));
     let mut commands = scheduler.on(Event::Miss(1));
@@ -251,7 +276,7 @@ fn a_producer_whose_outputs_are_always_damaged_fails_its_consumer_and_says_so() 
 fn a_node_that_needs_what_failed_while_being_repaired_is_skipped_and_not_waited_for() {
     // Two consumers of node 0 run when its outputs turn out to be lost; running it again fails.
     let (producers, order) = (vec![vec![], vec![0], vec![0]], [0, 1, 2]);
-    let mut scheduler = Scheduler::new(producers, &[one(); 3], &order, &[true; 3], limits(2), false);
+    let mut scheduler = Scheduler::new(producers, &[(); 3].map(|()| one()), &order, &[true; 3], limits(2), false);
     scheduler.begin();
     scheduler.on(Event::Hit(0));
     scheduler.on(Event::Miss(1));
@@ -271,10 +296,20 @@ fn random_graphs_respect_limits_and_end_whenever_they_are_stopped() {
         let (mut producers, mut needs, mut fates) = (Vec::new(), Vec::new(), Vec::new());
         for id in 0..n {
             producers.push((0..id).filter(|_| source.draw(4) == 0).collect::<Vec<Id>>());
-            needs.push(Need { cpus: 1 + source.draw(5) as u32, exclusive: source.draw(8) == 0, ..one() });
+            let named =
+                if source.draw(3) == 0 { vec![("slots".to_owned(), 1 + source.draw(3) as u32)] } else { vec![] };
+            needs.push(Need {
+                cpus: 1 + source.draw(5) as u32,
+                exclusive: source.draw(8) == 0,
+                named: named.into_iter().collect(),
+                priority: source.draw(3) as i64,
+                retries: source.draw(3) as u32,
+                ..one()
+            });
             fates.push(FATES[source.draw(FATES.len())]);
         }
-        let limit = Limits { cpus: 4, ..limits(1 + source.draw(4)) };
+        let named = BTreeMap::from([("slots".to_owned(), 2)]);
+        let limit = Limits { cpus: 4, named, ..limits(1 + source.draw(4)) };
         let stop = (seed % 3 == 0).then(|| source.draw(n));
         Simulation::new(producers, needs, fates, limit, seed).run(stop);
     }
@@ -285,16 +320,61 @@ fn the_longest_path_goes_first() {
     // 0 is alone, 1 -> 2 -> 3 is a chain.
     let producers = vec![vec![], vec![], vec![1], vec![2]];
     let order = [0, 1, 2, 3];
-    let mut scheduler = Scheduler::new(producers, &[one(); 4], &order, &[true; 4], limits(1), false);
+    let mut scheduler = Scheduler::new(producers, &[(); 4].map(|()| one()), &order, &[true; 4], limits(1), false);
     assert_eq!(
         scheduler.begin(),
         vec![Command::Resolve { id: 0, replace: false }, Command::Resolve { id: 1, replace: false }]
     );
-    scheduler.nodes[0].state = State::Resolving;
     assert_eq!(scheduler.on(Event::Miss(1)), vec![Command::Start { id: 1, replace: false }]);
     assert_eq!(scheduler.on(Event::Miss(0)), vec![]);
     assert_eq!(
         scheduler.on(Event::Executed(1)),
         vec![Command::Resolve { id: 2, replace: false }, Command::Start { id: 0, replace: false }]
     );
+}
+
+#[test]
+fn a_node_that_fails_is_resolved_anew_and_tried_as_often_as_it_may_be() {
+    let needs = [Need { retries: 2, ..one() }, one()];
+    let mut scheduler = Scheduler::new(vec![vec![], vec![0]], &needs, &[0, 1], &[true; 2], limits(1), false);
+    scheduler.begin();
+    for round in 1..=3 {
+        assert_eq!(scheduler.on(Event::Miss(0)), [Command::Start { id: 0, replace: false }]);
+        assert_eq!(scheduler.tries(0), (round, 3));
+        let commands = scheduler.on(Event::Failed(0));
+        let last = [Command::Skip(1, 0)];
+        let again = [Command::Resolve { id: 0, replace: false }];
+        assert_eq!(commands, if round == 3 { &last } else { &again });
+    }
+    assert!(scheduler.is_over());
+}
+
+#[test]
+fn a_higher_priority_goes_before_a_longer_path() {
+    let needs = [one(), Need { priority: 1, ..one() }, one()];
+    let mut scheduler = Scheduler::new(vec![vec![], vec![], vec![0]], &needs, &[0, 1, 2], &[true; 3], limits(1), false);
+    scheduler.begin();
+    scheduler.nodes[2].state = State::Waiting;
+    assert_eq!(scheduler.on(Event::Miss(0)), [Command::Start { id: 0, replace: false }]);
+    assert_eq!(scheduler.on(Event::Miss(1)), []);
+    let commands = scheduler.on(Event::Executed(0));
+    assert_eq!(commands, [Command::Resolve { id: 2, replace: false }, Command::Start { id: 1, replace: false }]);
+    assert_eq!(scheduler.on(Event::Miss(2)), []);
+}
+
+#[test]
+fn what_is_limited_by_name_is_never_used_beyond_its_limit() {
+    let slot = |n| Need { named: BTreeMap::from([("slots".to_owned(), n)]), ..one() };
+    let mut limits = limits(4);
+    limits.named.insert("slots".to_owned(), 2);
+    let needs = [slot(1), slot(1), slot(1), one()];
+    let mut scheduler = Scheduler::new(vec![vec![]; 4], &needs, &[0, 1, 2, 3], &[true; 4], limits, false);
+    scheduler.begin();
+    let mut started = Vec::new();
+    for id in 0..4 {
+        started.extend(scheduler.on(Event::Miss(id)));
+    }
+    let start = |id| Command::Start { id, replace: false };
+    assert_eq!(started, [start(0), start(1), start(3)]);
+    assert_eq!(scheduler.on(Event::Executed(0)), [start(2)]);
 }

@@ -4,6 +4,7 @@
 // Each test binary uses a part of this kit.
 #![allow(dead_code)]
 
+pub mod graphs;
 pub mod refusal;
 
 use std::path::{Path, PathBuf};

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use pru_flow_cache::{ActionResult, LocalStore, OutputFile, StatCache, StoreError};
+use pru_flow_cache::{ActionResult, LocalStore, OutputFile, StoreError};
 use pru_flow_stages::Arity;
 
 use super::costs::{Costs, costs};
@@ -14,12 +14,13 @@ use super::document::Document;
 use super::runs::Commands;
 use super::table::{Behind, Run};
 use crate::execute::preview::run_uncached;
-use crate::execute::shell_quote;
 use crate::graph::{Graph, GraphNode, NodeId, Work};
 use crate::keying::{Awaited, awaited};
 use crate::plan::{Plan, plan};
 use crate::project::Project;
 use crate::report::picture;
+use crate::shell::quote as shell_quote;
+use crate::sources::Outside;
 use crate::values::{self, read_bytes};
 
 /// The name of a table's file for programs.
@@ -120,12 +121,12 @@ pub fn collect<'a>(
     targets: &[NodeId],
     named: &Named,
     store: Option<LocalStore>,
-    stat: &StatCache,
+    outside: &Outside,
 ) -> Result<Collected<'a>, StoreError> {
     let graph = &project.graph;
     let store = store.map(Arc::new);
     let wanted = graph.closure(targets);
-    let plan = plan(graph, &wanted, store.as_deref(), stat)?;
+    let plan = plan(graph, &wanted, store.as_deref(), outside)?;
     let look = Look { graph, plan: &plan, store: store.as_ref() };
     let ids = || (0..graph.nodes.len()).filter(|id| wanted[*id]);
     let tables = ids().filter_map(|id| look.table(id)).enumerate().map(|(place, table)| TableNode { place, ..table });

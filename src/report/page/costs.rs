@@ -313,7 +313,7 @@ mod tests {
             let nodes = (0..self.nodes.len()).map(planned).collect();
             let order = (0..self.nodes.len()).collect();
             let plan = Plan { nodes, results: self.results, history: None };
-            costs(&Graph { nodes: self.nodes, order }, &plan)
+            costs(&Graph { nodes: self.nodes, order, ..Graph::default() }, &plan)
         }
     }
 

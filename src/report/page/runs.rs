@@ -77,7 +77,7 @@ impl<'a> Runs<'a> {
         all.sort_unstable();
         all.dedup();
         let names = self.selectors(&all).unwrap_or_else(|| vec![all_of_it.to_owned()]);
-        let names: Vec<String> = names.iter().map(|name| crate::execute::shell_quote(name)).collect();
+        let names: Vec<String> = names.iter().map(|name| crate::shell::quote(name)).collect();
         let names = names.join(" ");
         let (command, anew) = (format!("{} {names}", self.commands.missing), self.commands.anew(&names));
         let facts: Vec<Value> = facts.iter().map(|(name, text)| json!([name, text])).collect();
