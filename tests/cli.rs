@@ -77,6 +77,7 @@ fn every_command_has_help_with_examples() {
         "check",
         "schema",
         "explain",
+        "graph",
         "report",
         "get",
         "commit",

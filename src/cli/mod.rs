@@ -6,6 +6,7 @@ mod diff;
 mod doctor;
 mod explain;
 mod get;
+mod graph;
 mod init;
 mod log;
 mod plan;
@@ -100,6 +101,9 @@ enum Command {
     /// Show field by field what distinguishes a node from the nearest earlier result.
     #[command(after_help = explain::EXAMPLES)]
     Explain(explain::ExplainArgs),
+    /// Draw the graph of stages or of nodes: SVG, DOT, Mermaid.
+    #[command(after_help = graph::EXAMPLES)]
+    Graph(graph::GraphArgs),
     /// Write one HTML page of all tables, figures and where their numbers come from.
     #[command(after_help = report::EXAMPLES)]
     Report(report::ReportArgs),
@@ -251,6 +255,7 @@ pub fn main() -> ExitCode {
         Command::Check(args) => check::check(&args),
         Command::Schema => Ok(schema::schema()),
         Command::Explain(args) => explain::explain(&args),
+        Command::Graph(args) => graph::graph(&args),
         Command::Report(args) => report::report(&args),
         Command::Get(args) => get::get(&args),
         Command::Commit(args) => commit::commit(&args),

@@ -5,11 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
-use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+use unicode_width::UnicodeWidthStr;
 
 use super::critical_path::critical_path;
 use super::read::{NodeEnd, Run, RunNode, Stretch};
-use crate::report::duration;
+use crate::report::{duration, shortened};
 
 /// More nodes than this are shown by stage.
 const NODES_SHOWN: usize = 60;
@@ -139,25 +139,6 @@ fn bar(row: &Row, end: Duration, width: usize) -> String {
     filled.into_iter().map(one).collect()
 }
 
-/// `text` in at most so many columns.
-#[must_use]
-pub fn shortened(text: &str, width: usize) -> String {
-    if text.width() <= width {
-        return text.to_owned();
-    }
-    let mut short = String::new();
-    let mut used = 1;
-    for c in text.chars() {
-        used += c.width().unwrap_or(0);
-        if used > width {
-            break;
-        }
-        short.push(c);
-    }
-    short.push('…');
-    short
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::read::tests::{Ran, run};
@@ -214,6 +195,5 @@ mod tests {
             assert!(plain(&run, columns, true).contains('▏'), "{columns}");
         }
         assert_eq!(plain(&super::super::read::tests::run(&[("a", None, &[])]), 80, false), "nothing ran\n");
-        assert_eq!(shortened("日本語", 4), "日…");
     }
 }

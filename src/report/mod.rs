@@ -1,10 +1,11 @@
 //! What people and programs see of a run: `human` on a terminal or in a log, `json` lines, text in `columns`, the page
-//! of `pru-flow report`, and problems with their carets. Only `cli`, `report` and nothing else prints.
+//! of `pru-flow report`, the `picture` of a graph, and problems with their carets. Only `cli`, `report` and nothing else prints.
 
 pub mod columns;
 pub mod human;
 pub mod json;
 pub mod page;
+pub mod picture;
 pub mod problems;
 
 use std::collections::BTreeMap;
@@ -12,6 +13,7 @@ use std::time::Duration;
 
 use pru_flow_cache::ActionKey;
 use pru_flow_stages::io::Progress;
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use crate::run::{Ended, Observer, Totals};
 
@@ -61,6 +63,25 @@ pub fn duration(duration: Duration) -> String {
         60..=3599 => format!("{} min {:02} s", whole / 60, whole % 60),
         _ => format!("{} h {:02} min", whole / 3600, whole % 3600 / 60),
     }
+}
+
+/// `text` in at most so many columns.
+#[must_use]
+pub fn shortened(text: &str, width: usize) -> String {
+    if text.width() <= width {
+        return text.to_owned();
+    }
+    let mut short = String::new();
+    let mut used = 1;
+    for c in text.chars() {
+        used += c.width().unwrap_or(0);
+        if used > width {
+            break;
+        }
+        short.push(c);
+    }
+    short.push('…');
+    short
 }
 
 /// Two texts that differ, each cut to the part that does where they are long: a command's line, a list.
@@ -126,6 +147,13 @@ mod tests {
         assert_eq!((before.as_str(), after.chars().count()), ("é", 97), "{after}");
         assert_eq!(changed_part(&long, &"x".repeat(501)).0, format!("…{}", "x".repeat(10)));
         assert_eq!(changed_part("", &long).0, "");
+    }
+
+    #[test]
+    fn a_text_is_cut_to_the_columns_that_a_reader_sees() {
+        assert_eq!(shortened("日本語", 4), "日…");
+        assert_eq!(shortened("日本語", 6), "日本語");
+        assert_eq!(shortened("abc", 0), "…");
     }
 
     #[test]
