@@ -4,6 +4,7 @@ mod commit;
 mod doctor;
 mod explain;
 mod get;
+mod import;
 mod log;
 mod plan;
 mod report;
@@ -91,6 +92,9 @@ enum Command {
     /// Take outputs that lie at their paths for the results of their nodes, without running these.
     #[command(after_help = commit::EXAMPLES)]
     Commit(commit::CommitArgs),
+    /// Turn the stages of a DVC project (`dvc.yaml`) into a pipeline.
+    #[command(after_help = import::EXAMPLES)]
+    Import(import::ImportArgs),
     /// Print what a node wrote while it ran.
     #[command(after_help = log::EXAMPLES)]
     Log(log::LogArgs),
@@ -187,6 +191,7 @@ pub fn main() -> ExitCode {
         Command::Report(args) => report::report(&args),
         Command::Get(args) => get::get(&args),
         Command::Commit(args) => commit::commit(&args),
+        Command::Import(args) => import::import(&args),
         Command::Log(args) => log::log(&args),
         Command::Stages(args) => stages::stages(&args),
         Command::Doctor(args) => Ok(doctor::doctor(&args)),
