@@ -26,6 +26,7 @@
 //! - [`recipe`]: what one cell does. [`expand`]: pipeline to [`graph`]: one node a cell, inputs and results resolved,
 //!   params checked by the stage's own types. [`order`]: who goes first, or which stages form a circle.
 //! - [`diverged`]: results without outputs.
+//! - [`dvc`]: a DVC project as the text of a pipeline.
 //! - [`values`]: results of finished nodes in the params of others, which are described only then.
 //! - [`command`]: what a command node does. [`shell`]: values quoted wherever they stand in its text. [`written`]: who
 //!   writes which path of the project, and who reads it.
@@ -50,6 +51,7 @@ pub mod command;
 pub mod command_code;
 pub mod command_files;
 pub mod diverged;
+pub mod dvc;
 pub mod environments;
 pub mod estimate;
 pub mod execute;

@@ -162,8 +162,16 @@ fn read(pipeline: &Path, source: &mut SourceText, problems: &mut Problems) -> Op
             return None;
         }
     };
+    Some((id, root_of(pipeline)))
+}
+
+/// The root of the project in which a pipeline's file lies, or is to lie: the nearest folder above it with
+/// `pru-flow.toml` or `.git`, else its own.
+#[must_use]
+pub fn root_of(pipeline: &Path) -> PathBuf {
+    let current = current_folder();
     let absolute = current.join(pipeline);
     let folder = std::fs::canonicalize(absolute.parent().unwrap_or(&current)).unwrap_or(current);
     let root = folder.ancestors().find(|folder| is_root(folder));
-    Some((id, root.unwrap_or(&folder).to_owned()))
+    root.unwrap_or(&folder).to_owned()
 }

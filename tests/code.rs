@@ -7,7 +7,6 @@ use std::os::unix::fs::PermissionsExt;
 
 use hermetic::Project;
 
-
 fn outcomes(project: &Project, more: &[&str]) -> Vec<String> {
     let output = project.pru_flow(&[&["run", "pipeline.yaml", "--json"], more].concat());
     output.expect_code(0);
@@ -16,7 +15,8 @@ fn outcomes(project: &Project, more: &[&str]) -> Vec<String> {
 
 #[test]
 fn an_edited_script_of_the_shell_or_what_it_sources_runs_again_and_nothing_else_does() {
-    let text = "version: 1\nname: c\nstages:\n  a: {command: \"sh scripts/a.sh > ${outputs.o}\", outputs: {o: o.txt}}\n";
+    let text =
+        "version: 1\nname: c\nstages:\n  a: {command: \"sh scripts/a.sh > ${outputs.o}\", outputs: {o: o.txt}}\n";
     let project = Project::with_pipeline(text);
     project.write("scripts/a.sh", ". scripts/lib.sh\nhello\n");
     project.write("scripts/lib.sh", "hello() { echo hello; }\n");
@@ -35,7 +35,8 @@ fn the_imports_of_a_script_are_part_of_its_key_wherever_they_lie() {
         eprintln!("skipped: there is no python3");
         return;
     }
-    let text = "version: 1\nname: c\nstages:\n  a: {command: [python3, src/main.py, \"${outputs.o}\"], outputs: {o: o.txt}}\n";
+    let text =
+        "version: 1\nname: c\nstages:\n  a: {command: [python3, src/main.py, \"${outputs.o}\"], outputs: {o: o.txt}}\n";
     let project = Project::with_pipeline(text);
     project.write("src/main.py", "import sys\nfrom pkg.model import name\nopen(sys.argv[1], 'w').write(name())\n");
     project.write("src/pkg/__init__.py", "");
@@ -57,7 +58,9 @@ fn the_imports_of_a_script_are_part_of_its_key_wherever_they_lie() {
 #[test]
 fn listed_code_stands_in_place_of_what_would_be_followed_and_what_cannot_be_is_named() {
     let text = |code: &str| {
-        format!("version: 1\nname: c\nstages:\n  a: {{command: \"sh a.sh > ${{outputs.o}}\", outputs: {{o: o.txt}}{code}}}\n")
+        format!(
+            "version: 1\nname: c\nstages:\n  a: {{command: \"sh a.sh > ${{outputs.o}}\", outputs: {{o: o.txt}}{code}}}\n"
+        )
     };
     let project = Project::with_pipeline(&text(""));
     project.write("a.sh", ". ./$(sed 1q name.txt).sh\n. ./told.sh\nhello\n");

@@ -7,6 +7,7 @@ mod doctor;
 mod explain;
 mod get;
 mod graph;
+mod import;
 mod init;
 mod log;
 mod plan;
@@ -113,6 +114,9 @@ enum Command {
     /// Take outputs that lie at their paths for results, without running anything.
     #[command(after_help = commit::EXAMPLES)]
     Commit(commit::CommitArgs),
+    /// Turn the stages of a DVC project (`dvc.yaml`) into a pipeline.
+    #[command(after_help = import::EXAMPLES)]
+    Import(import::ImportArgs),
     /// Print what a node wrote while it ran.
     #[command(after_help = log::EXAMPLES, allow_missing_positional = true)]
     Log(log::LogArgs),
@@ -259,6 +263,7 @@ pub fn main() -> ExitCode {
         Command::Report(args) => report::report(&args),
         Command::Get(args) => get::get(&args),
         Command::Commit(args) => commit::commit(&args),
+        Command::Import(args) => import::import(&args),
         Command::Log(args) => log::log(&args),
         Command::Runs(args) => Ok(runs::runs(&args)),
         Command::Show(args) => show::show(&args),
