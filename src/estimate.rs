@@ -70,6 +70,7 @@ mod tests {
             outputs: Vec::new(),
             span: Span::file(0, 0),
             imported: false,
+            unfit: Vec::new(),
         }
     }
 

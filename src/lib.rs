@@ -24,7 +24,7 @@
 //! - [`params`]: params of a built-in stage against the types that it declares. [`resources`]: what a stage draws on.
 //! - [`recipe`]: what one cell does. [`expand`]: pipeline to [`graph`]: one node a cell, inputs and results resolved,
 //!   params checked by the stage's own types. [`order`]: who goes first, or which stages form a circle.
-//! - [`diverged`]: results without outputs.
+//! - [`selection`]: the nodes that a name on the command line means. [`broken`]: nodes whose references fit no cell. [`diverged`]: results without outputs.
 //! - [`values`]: results of finished nodes in the params of others, which are described only then.
 //! - [`command_files`], [`sources`] and [`keying`]: the description that decides reuse. Names, paths and placement stay out of it.
 //! - [`plan`]: what a run would do. [`history`]: the nearest earlier result, for `explain`. [`estimate`]: how long
@@ -34,6 +34,7 @@
 //! - [`run`]: the coordinator, which owns all state. [`results`]: copies of last outputs under readable names.
 //! - [`report`] and [`cli`]: the only rooms that print. [`project`]: where things lie.
 
+pub mod broken;
 pub mod cli;
 pub mod command_files;
 pub mod diverged;
@@ -60,6 +61,7 @@ pub mod resources;
 pub mod results;
 pub mod run;
 pub mod schedule;
+pub mod selection;
 pub mod selector;
 pub mod sources;
 pub mod template;

@@ -53,6 +53,8 @@ pub struct StageSpec {
     pub matrix: Option<MatrixSpec>,
     /// What it draws on, a mapping.
     pub resources: Option<Node>,
+    /// Whether a cell is there at all: `true`, `false`, or a text that gives one of them.
+    pub when: Option<Node>,
 }
 
 /// What a stage does.
@@ -225,19 +227,21 @@ impl StageSpec {
             code: Vec::new(),
             matrix: None,
             resources: None,
+            when: None,
         };
         let Value::Map(_) = &node.value else {
             let message = format!("the stage `{}` is a mapping", key.text);
             wrong_kind(&message, node, "give it `uses:` or `command:`", problems);
             return spec;
         };
-        let known = ["uses", "command", "with", "inputs", "outputs", "code", "matrix", "resources"];
+        let known = ["uses", "command", "with", "inputs", "outputs", "code", "matrix", "resources", "when"];
         let fields = Fields::of(node, &format!("the stage `{}`", key.text), &known, problems);
         spec.work = read_work(key, &fields, problems);
         spec.with = fields.mapping("with", "with: {epochs: 10}", problems);
         spec.inputs = read_inputs(fields.get("inputs"), problems);
         spec.outputs = read_outputs(fields.get("outputs"), problems);
         spec.resources = fields.mapping("resources", "resources: {cpus: 2}", problems);
+        spec.when = fields.get("when").cloned();
         spec.code = match fields.get("code").map(|node| (&node.value, node)) {
             None => Vec::new(),
             Some((Value::List(items), _)) => items.clone(),

@@ -27,6 +27,8 @@ pub enum Status {
     Unknown,
     /// It would fail at once: values that it takes from other nodes do not fit.
     Fails,
+    /// It cannot run: a reference fits no cell, its own or that of a node that it needs.
+    Broken,
 }
 
 /// A node of a plan.
@@ -107,6 +109,17 @@ pub fn resolve<'g>(
 }
 
 impl PlannedNode {
+    fn broken(graph: &Graph, id: NodeId, by: NodeId) -> Self {
+        let mut problems = Problems::default();
+        let unfit = &graph.nodes[id].unfit;
+        for unfit in unfit {
+            problems.push(unfit.problem.clone());
+        }
+        let needs = || format!("needs {}, which cannot run", graph.nodes[by].name);
+        let why = unfit.first().map_or_else(needs, |unfit| unfit.problem.message.clone());
+        Self { id, status: Status::Broken, action: None, key: None, why, values: Vec::new(), problems }
+    }
+
     fn without_key(graph: &Graph, id: NodeId, unresolved: Unresolved) -> Self {
         let name = |id: NodeId| &graph.nodes[id].name;
         let mut problems = Problems::default();
@@ -139,9 +152,13 @@ const COMPARED: usize = 8;
 pub fn plan(graph: &Graph, wanted: &[bool], store: Option<&LocalStore>, stat: &StatCache) -> Result<Plan, StoreError> {
     let mut results: Vec<Option<Arc<ActionResult>>> = vec![None; graph.nodes.len()];
     let mut nodes: Vec<Option<PlannedNode>> = graph.nodes.iter().map(|_| None).collect();
+    let broken = graph.broken_by();
     for level in levels(graph, wanted) {
         // What is read of the store and of files takes most of the time, and nodes of one level do not need each other.
-        let planned = level.par_iter().map(|&id| plan_one(graph, id, &results, (store, stat)));
+        let planned = level.par_iter().map(|&id| match broken[id] {
+            Some(by) => Ok((PlannedNode::broken(graph, id, by), None)),
+            None => plan_one(graph, id, &results, (store, stat)),
+        });
         let planned: Vec<(PlannedNode, Option<ActionResult>)> = planned.collect::<Result<_, StoreError>>()?;
         for (node, result) in planned {
             let id = node.id;

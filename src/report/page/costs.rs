@@ -276,6 +276,7 @@ mod tests {
                 outputs: Vec::new(),
                 span: Span::file(0, 0),
                 imported: false,
+                unfit: Vec::new(),
             });
             self.results.push(None);
             self.nodes.len() - 1
@@ -313,7 +314,7 @@ mod tests {
             let nodes = (0..self.nodes.len()).map(planned).collect();
             let order = (0..self.nodes.len()).collect();
             let plan = Plan { nodes, results: self.results, history: None };
-            costs(&Graph { nodes: self.nodes, order, files: Vec::new() }, &plan)
+            costs(&Graph { nodes: self.nodes, order, files: Vec::new(), away: BTreeSet::new() }, &plan)
         }
     }
 
