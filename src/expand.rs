@@ -14,6 +14,7 @@ use std::sync::Arc;
 use pru_flow_stages::{Arity, Port, Sees};
 use rayon::prelude::*;
 
+use crate::broken::{Unfit, of_cells};
 use crate::graph::{Graph, GraphNode, NeededResult, NodeId, PortInputs, Waiting, Work};
 use crate::matrix::file::ValueFiles;
 use crate::matrix::{Coordinates, cells};
@@ -25,7 +26,7 @@ use crate::recipe::{Bases, Recipe};
 use crate::selector::{ResultName, Selector, node_name};
 use crate::template::{Awaited, Results};
 use crate::yaml::{Node, Value};
-use references::{Reader, Refused, StageCells, asks_for_many};
+use references::{Need, Reader, Refused, StageCells, asks_for_many};
 
 /// Expands a pipeline whose params are settled (see `overrides`). Everything that is wrong with it goes to `problems`:
 /// with any, the graph is of no use. Files that are read on the way are added to `source`.
@@ -37,7 +38,7 @@ pub fn expand(pipeline: &Pipeline, bases: &Bases, source: &mut SourceText, probl
         nodes: Vec::new(),
         by_stage: BTreeMap::new(),
         types: BTreeMap::new(),
-        unfit: BTreeMap::new(),
+        several: BTreeMap::new(),
     };
     expansion.add_pipeline(pipeline, "", problems);
     for id in 0..expansion.nodes.len() {
@@ -46,20 +47,44 @@ pub fn expand(pipeline: &Pipeline, bases: &Bases, source: &mut SourceText, probl
     }
     let publish = expansion.publish(pipeline, problems);
     let limits = published::limits(pipeline, problems);
-    let Expansion { mut nodes, unfit, files, .. } = expansion;
-    for (mut problem, others) in unfit.into_values() {
-        if others > 0 {
-            problem.message.push_str(&format!(" (and {others} more cells)"));
-        }
-        problems.push(problem);
+    let Expansion { mut nodes, several, files, by_stage, .. } = expansion;
+    for (problem, others) in several.into_values() {
+        problems.push(of_cells(problem, others));
     }
+    let away = by_stage.into_iter().filter(|(_, cells)| cells.has_away()).map(|(stage, _)| stage).collect();
     let ordered: Vec<Ordered<'_>> = nodes.iter().map(Cell::ordered).collect();
     let order = order(&ordered, problems);
     drop(ordered);
     let paths = writes::check(&mut nodes, &publish, &bases.root, problems);
     let nodes = nodes.into_iter().map(|cell| cell.node).collect();
     let publish = publish.into_iter().map(|(_, publish)| publish).collect();
-    Graph { nodes, order, files: files.read(), limits, publish, paths, root: bases.root.clone() }
+    let graph = Graph { nodes, order, files: files.read(), away, limits, publish, paths, root: bases.root.clone() };
+    if !problems.is_empty() {
+        // Nothing runs, so all that is wrong is told at once.
+        let all: Vec<NodeId> = (0..graph.nodes.len()).collect();
+        problems.extend(graph.unfit(&all));
+    }
+    graph
+}
+
+fn coordinates(matrix: &Coordinates) -> Vec<(String, String)> {
+    matrix.iter().map(|one| (one.axis.to_string(), one.value.scalar_text().unwrap_or_default())).collect()
+}
+
+/// Whether the cell is there, by its stage's `when`.
+fn is_there(recipe: &Recipe, matrix: &Coordinates, problems: &mut Problems) -> bool {
+    let Some(when) = &recipe.spec.when else { return true };
+    let filled = recipe.scope(matrix).fill(when, problems);
+    match filled.value {
+        Value::Bool(there) => there,
+        Value::Wrong => true,
+        _ => {
+            let help = "write `true`, `false`, or what gives one of them: `when: \"${params.full}\"`";
+            let message = format!("`when` is true or false, not {}", filled.kind());
+            problems.push(Problem::new(message, when.span).help(help));
+            true
+        }
+    }
 }
 
 struct Expansion<'a> {
@@ -70,8 +95,9 @@ struct Expansion<'a> {
     /// Nodes by the full name of their stage.
     by_stage: BTreeMap<String, StageCells>,
     types: BTreeMap<&'static str, Arc<ParamTypes>>,
-    /// References that do not fit a cell, by place and text: the first problem, and how many other cells have it.
-    unfit: BTreeMap<(Span, String), (Problem, usize)>,
+    /// References that fit several cells where one is needed, by place and text: the first problem, and how many other
+    /// cells have it.
+    several: BTreeMap<(Span, String), (Problem, usize)>,
 }
 
 /// A node on its way into the graph.
@@ -95,7 +121,8 @@ impl Cell<'_> {
 
     fn reader(&self) -> Reader<'_> {
         let (name, coordinates) = (&self.node.name, &self.node.coordinates);
-        Reader { pipeline: self.pipeline, prefix: &self.prefix, name, coordinates, untold: self.is_untold() }
+        let stage = &self.spec().name.text;
+        Reader { pipeline: self.pipeline, prefix: &self.prefix, name, stage, coordinates, untold: self.is_untold() }
     }
 
     /// Whether the value on one of its axes is wrong.
@@ -135,20 +162,30 @@ impl<'a> Expansion<'a> {
     fn add_cells(&mut self, pipeline: &'a Pipeline, prefix: &Arc<str>, recipe: &Arc<Recipe>, problems: &mut Problems) {
         let spec = &recipe.spec;
         let stage = format!("{prefix}{}", spec.name.text);
-        let mut added = StageCells::default();
+        let mut added = StageCells::of(spec);
         // Stages may have thousands of cells, whose descriptions have nothing to do with each other.
         let describe = |matrix: Coordinates| {
             let (awaited, mut problems) = (RefCell::new(Vec::new()), Problems::default());
+            if !is_there(recipe, &matrix, &mut problems) {
+                return Err(coordinates(&matrix));
+            }
             let described = recipe.describe(&matrix, Results::Noted(&awaited), &mut problems);
             let described = described.map(|described| (described, recipe.outputs(&matrix, &mut problems)));
-            (matrix, described, awaited.into_inner(), problems)
+            Ok((matrix, described, awaited.into_inner(), problems))
         };
         let cells = cells(spec, &recipe.params, &mut self.files, problems);
-        for (matrix, described, awaited, told) in cells.into_par_iter().map(describe).collect::<Vec<_>>() {
+        let first = cells.first().cloned();
+        for described in cells.into_par_iter().map(describe).collect::<Vec<_>>() {
+            let (matrix, described, awaited, told) = match described {
+                Ok(described) => described,
+                Err(coordinates) => {
+                    added.add_away(coordinates);
+                    continue;
+                }
+            };
             problems.extend(told);
             let Some((described, outputs)) = described else { continue };
-            let coordinates: Vec<(String, String)> =
-                matrix.iter().map(|one| (one.axis.to_string(), one.value.scalar_text().unwrap_or_default())).collect();
+            let coordinates = coordinates(&matrix);
             let node = GraphNode {
                 stage: stage.clone(),
                 name: node_name(&stage, &coordinates),
@@ -158,13 +195,16 @@ impl<'a> Expansion<'a> {
                 outputs,
                 span: recipe.source_span(),
                 imported: !prefix.is_empty(),
+                unfit: Vec::new(),
             };
             let (recipe, prefix) = (Arc::clone(recipe), Arc::clone(prefix));
             let cell = Cell { node, recipe, pipeline, prefix, matrix, awaited, read_at: Vec::new() };
             added.add(self.nodes.len(), &cell);
             self.nodes.push(cell);
         }
-        added.finish();
+        // What the stage would write is known without any cell.
+        let outputs = first.map(|first| recipe.outputs(&first, &mut Problems::default())).unwrap_or_default();
+        added.finish(outputs);
         // A stage whose cells are all wrong is still a stage: references to it are no further problem.
         self.by_stage.insert(stage, added);
     }
@@ -202,17 +242,20 @@ impl<'a> Expansion<'a> {
                     }
                 },
             };
-            let gather = match port {
-                Some(port) => port.arity == Arity::Gather,
+            let need = match port.map(|port| port.arity) {
+                Some(Arity::Gather) => Need::Many,
+                Some(Arity::Optional) => Need::AtMostOne,
                 // A command's input gathers when it says so: by a list, or by `[*]` or `[axis=*]`.
-                None => references.len() > 1 || references.iter().any(asks_for_many),
+                None if references.len() > 1 || references.iter().any(asks_for_many) => Need::Many,
+                _ => Need::One,
             };
-            if port.is_some_and(|port| port.arity == Arity::Optional) && self.is_nothing(id, references) {
+            let gather = need == Need::Many;
+            if need == Need::AtMostOne && self.is_nothing(id, references) {
                 continue;
             }
             let mut from = Vec::new();
             for reference in references {
-                let found = self.resolve(id, reference, gather, problems);
+                let found = self.resolve(id, reference, need, problems);
                 self.nodes[id].read_at.extend(found.iter().map(|(producer, _)| (*producer, reference.span)));
                 from.extend(found);
             }
@@ -220,6 +263,9 @@ impl<'a> Expansion<'a> {
                 let message = format!("the input `{}` takes one artifact, {} are given", key.text, references.len());
                 let help = format!("give one: `{}: stage.output`", key.text);
                 problems.push(Problem::new(message, first.span).help(help));
+            }
+            if need == Need::AtMostOne && from.is_empty() {
+                continue;
             }
             inputs.insert(key.text.clone(), PortInputs { gather, sees: port.map_or(Sees::Both, |p| p.sees), from });
         }
@@ -243,7 +289,7 @@ impl<'a> Expansion<'a> {
                 continue;
             }
             let found = self.find_result(&self.nodes[id], &awaited);
-            if let Some(result) = self.told(found, &awaited.at, &awaited.reference, problems) {
+            if let Some(result) = self.told(id, found, &awaited.at, &awaited.reference, problems) {
                 self.nodes[id].read_at.push((result.producer, awaited.at.span));
                 results.push(result);
             }
@@ -271,7 +317,7 @@ impl<'a> Expansion<'a> {
         let reader = cell.reader();
         let (stages, selector) = Self::locate(&reader, name.stage, at)?;
         let selector = Selector { output: Some(name.output.to_owned()), ..selector };
-        let found = self.resolve_selector(&reader, &stages, &selector, at, false)?;
+        let found = self.resolve_selector(&reader, &stages, &selector, at, Need::One)?;
         // One cell was asked for.
         let (producer, output) = found.into_iter().next().ok_or(Refused::Told)?;
         let written = self.nodes[producer].node.outputs.iter().find(|known| known.name == output);
@@ -289,15 +335,26 @@ impl<'a> Expansion<'a> {
         Ok(NeededResult { reference: reference.clone(), at: at.clone(), producer, output, path: name.path.to_owned() })
     }
 
-    /// Tells why a reference leads nowhere: once for all cells whose context does not fit it.
-    fn told<T>(&mut self, outcome: Result<T, Refused>, at: &Node, text: &str, problems: &mut Problems) -> Option<T> {
+    /// Tells why a reference leads nowhere: once for all cells that have it. One that fits no cell is noted with the node,
+    /// and stops no other.
+    fn told<T>(
+        &mut self,
+        id: NodeId,
+        outcome: Result<T, Refused>,
+        at: &Node,
+        text: &str,
+        problems: &mut Problems,
+    ) -> Option<T> {
         match outcome {
             Ok(found) => return Some(found),
             Err(Refused::Told) => {}
             Err(Refused::Always(problem)) => problems.push(problem),
-            Err(Refused::Here(problem)) => {
+            Err(Refused::Several(problem)) => {
                 let place = (at.span, text.to_owned());
-                self.unfit.entry(place).and_modify(|(_, others)| *others += 1).or_insert((problem, 0));
+                self.several.entry(place).and_modify(|(_, others)| *others += 1).or_insert((problem, 0));
+            }
+            Err(Refused::None(problem)) => {
+                self.nodes[id].node.unfit.push(Unfit { place: (at.span, text.to_owned()), problem });
             }
         }
         None

@@ -25,8 +25,8 @@
 //!   may run.
 //! - [`recipe`]: what one cell does. [`expand`]: pipeline to [`graph`]: one node a cell, inputs and results resolved,
 //!   params checked by the stage's own types. [`order`]: who goes first, or which stages form a circle.
-//! - [`diverged`]: results without outputs.
-//! - [`dvc`]: a DVC project as the text of a pipeline.
+//! - [`selection`]: the nodes that a name on the command line means. [`broken`]: nodes whose references fit no cell.
+//!   [`diverged`]: results without outputs. [`dvc`]: a DVC project as the text of a pipeline.
 //! - [`values`]: results of finished nodes in the params of others, which are described only then.
 //! - [`command`]: what a command node does. [`shell`]: values quoted wherever they stand in its text. [`written`]: who
 //!   writes which path of the project, and who reads it.
@@ -45,6 +45,7 @@
 //! - [`report`] and [`cli`]: the only rooms that print. [`project`]: where things lie.
 
 pub mod adopt;
+pub mod broken;
 pub mod cli;
 pub mod code;
 pub mod command;
@@ -81,6 +82,7 @@ pub mod results;
 pub mod run;
 pub mod schedule;
 pub mod schema;
+pub mod selection;
 pub mod selector;
 pub mod shell;
 pub mod sources;

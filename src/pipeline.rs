@@ -66,6 +66,8 @@ pub struct StageSpec {
     pub matrix: Option<MatrixSpec>,
     /// What it draws on, a mapping.
     pub resources: Option<Node>,
+    /// Whether a cell is there at all: `true`, `false`, or a text that gives one of them.
+    pub when: Option<Node>,
 }
 
 /// What a stage does.
@@ -255,13 +257,14 @@ impl StageSpec {
             policy: PolicyFields::default(),
             matrix: None,
             resources: None,
+            when: None,
         };
         let Value::Map(_) = &node.value else {
             let message = format!("the stage `{}` is a mapping", key.text);
             wrong_kind(&message, node, "give it `uses:` or `command:`", problems);
             return spec;
         };
-        let of_all = ["uses", "command", "with", "inputs", "outputs", "matrix", "resources"];
+        let of_all = ["uses", "command", "with", "inputs", "outputs", "matrix", "resources", "when"];
         let known = [&of_all[..], POLICY, COMMAND_ONLY].concat();
         let fields = Fields::of(node, &format!("the stage `{}`", key.text), &known, problems);
         spec.work = read_work(key, &fields, problems);
@@ -272,6 +275,7 @@ impl StageSpec {
         spec.code = fields.get("code").map(|node| read_list(Some(node)));
         spec.command = CommandFields::read(&fields, problems);
         spec.policy = PolicyFields::read(&fields);
+        spec.when = fields.get("when").cloned();
         if let Some(node) = fields.get("matrix") {
             spec.matrix = MatrixSpec::read(node, problems);
             if spec.matrix.is_none() {

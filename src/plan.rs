@@ -29,6 +29,8 @@ pub enum Status {
     Unknown,
     /// It would fail at once: values that it takes from other nodes do not fit.
     Fails,
+    /// It cannot run: a reference fits no cell, its own or that of a node that it needs.
+    Broken,
 }
 
 /// A node of a plan.
@@ -134,6 +136,17 @@ pub fn resolve<'g>(
 }
 
 impl PlannedNode {
+    fn broken(graph: &Graph, id: NodeId, by: NodeId) -> Self {
+        let mut problems = Problems::default();
+        let unfit = &graph.nodes[id].unfit;
+        for unfit in unfit {
+            problems.push(unfit.problem.clone());
+        }
+        let needs = || format!("needs {}, which cannot run", graph.nodes[by].name);
+        let why = unfit.first().map_or_else(needs, |unfit| unfit.problem.message.clone());
+        Self { id, status: Status::Broken, action: None, key: None, why, values: Vec::new(), problems }
+    }
+
     fn without_key(graph: &Graph, id: NodeId, unresolved: Unresolved) -> Self {
         let name = |id: NodeId| &graph.nodes[id].name;
         let mut problems = Problems::default();
@@ -168,9 +181,13 @@ pub fn plan(graph: &Graph, wanted: &[bool], store: Option<&LocalStore>, outside:
     let at = At { store, outside, look: &look };
     let mut results: Vec<Option<Arc<ActionResult>>> = vec![None; graph.nodes.len()];
     let mut nodes: Vec<Option<PlannedNode>> = graph.nodes.iter().map(|_| None).collect();
+    let broken = graph.broken_by();
     for level in levels(graph, wanted) {
         // What is read of the store and of files takes most of the time, and nodes of one level do not need each other.
-        let planned = level.par_iter().map(|&id| plan_one(graph, id, &results, at));
+        let planned = level.par_iter().map(|&id| match broken[id] {
+            Some(by) => Ok((PlannedNode::broken(graph, id, by), None)),
+            None => plan_one(graph, id, &results, at),
+        });
         let planned: Vec<(PlannedNode, Option<ActionResult>)> = planned.collect::<Result<_, StoreError>>()?;
         for (node, result) in planned {
             let id = node.id;

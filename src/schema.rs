@@ -118,6 +118,7 @@ fn stage_properties(uses: &[Json]) -> Json {
         ("outputs", outputs, "What it writes: a path in the project, or nothing for a place of its own."),
         ("matrix", json!({"type": "object", "minProperties": 1}), "Axes: one node for each combination of values."),
         ("resources", resources(), "What its nodes draw on."),
+        ("when", or_reference(json!({"type": "boolean"})), "false: the cell is not there."),
         ("always", or_reference(json!({"type": "boolean"})), "true: it runs in every run."),
         (
             "retries",

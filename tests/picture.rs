@@ -9,16 +9,16 @@ version: 1
 name: small
 params: {seeds: [1, 2, 3]}
 stages:
-  data: {command: "echo 1 > ${outputs.o}", outputs: {o: o}}
+  data: {command: "echo 1 > ${outputs.o}", outputs: [o]}
   train:
     command: "cat ${inputs.data} > ${outputs.o}; echo ${matrix.seed} >> ${outputs.o}"
     inputs: {data: data.o}
-    outputs: {o: o}
+    outputs: [o]
     matrix: {seed: "${params.seeds}"}
   judge:
     command: "cat ${inputs.all} > ${outputs.o}"
     inputs: {all: "train[*].o"}
-    outputs: {o: o}
+    outputs: [o]
 "#;
 
 #[test]

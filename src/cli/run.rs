@@ -6,7 +6,7 @@ use std::sync::Arc;
 use clap::Args;
 use pru_flow_cache::LocalStore;
 
-use super::{DONE, Exit, PipelineArgs, STAGE_FAILED, print, shown};
+use super::{DONE, Exit, PipelineArgs, STAGE_FAILED, complain, print, shown};
 use crate::diverged;
 use crate::execute::workspace::Workspace;
 use crate::graph::{Device, NodeId};
@@ -15,6 +15,7 @@ use crate::record::{About, Recorder};
 use crate::report::Both;
 use crate::report::human::Human;
 use crate::report::json::JsonLines;
+use crate::report::problems;
 use crate::results;
 use crate::run::{Observer, RunEnd, RunOptions, run as run_nodes};
 use crate::sources::Outside;
@@ -25,13 +26,15 @@ Examples:
   pru-flow run pipelines/mnist.yaml --set data.root=DIR -j 2
   pru-flow run pipelines/mnist.yaml 'relearn[method=pru]' --set relearn.lr=0.002
   pru-flow run pipelines/mnist.yaml --force 'original[seed=7]'     once more, though it is cached
+  pru-flow run pipelines/mnist.yaml 'original[seed=7]+'               one original, and all that is made of it
   pru-flow run pipelines/mnist.yaml --json | jq -r 'select(.event == \"node_finished\") | .node'";
 
 #[derive(Args)]
 pub(super) struct RunArgs {
     #[command(flatten)]
     pipeline: PipelineArgs,
-    /// Nodes to run, with all they need [default: all]: `relearn`, `relearn[method=pru]`.
+    /// Nodes to run, with all they need [default: all]: `relearn`, `relearn[method=pru]`, `table*`; `original+` with all
+    /// that needs them.
     nodes: Vec<String>,
     /// Nodes to run at once [default: the number of cores].
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
@@ -62,7 +65,11 @@ pub(super) struct RunArgs {
 pub(super) fn run(args: &RunArgs, verbose: bool) -> Result<u8, Exit> {
     let project = args.pipeline.load()?;
     let targets = project.graph.select(&args.nodes).map_err(Exit::usage)?;
-    let wanted = project.graph.closure(&targets);
+    let refused = |problems| Box::new(Unloadable { source: project.source.clone(), problems });
+    let (wanted, left_out) = project.graph.wanted(&targets).map_err(refused)?;
+    if let Some(left_out) = left_out {
+        complain(&problems::render_left_out(&project.source, &project.graph, &left_out));
+    }
     let (store, stat) = project.open_store()?;
     let (store, stat) = (Arc::new(store), Arc::new(stat));
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
@@ -89,7 +96,7 @@ pub(super) fn run(args: &RunArgs, verbose: bool) -> Result<u8, Exit> {
         Ok(end) => end,
         Err(problems) => {
             recorded.discard();
-            return Err(Box::new(Unloadable { source: project.source.clone(), problems }).into());
+            return Err(refused(problems).into());
         }
     };
     let copied = copy_results(&project, &wanted, &store, &end).and_then(|mut copied| {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::Expansion;
-use super::references::Reader;
+use super::references::{Need, Reader, Refused};
 use crate::command::path_in_project;
 use crate::graph::Publish;
 use crate::pipeline::Pipeline;
@@ -28,11 +28,19 @@ impl Expansion<'_> {
             };
             let filled = Scope::new(&params, None).fill(reference, problems);
             let Some(text) = filled.scalar_text() else { continue };
-            let reader = Reader { pipeline, prefix: "", name: "publish", coordinates: &[], untold: false };
+            let reader =
+                Reader { pipeline, prefix: "", name: "publish", stage: "publish", coordinates: &[], untold: false };
             let found = Self::locate(&reader, &text, &filled)
-                .and_then(|(stages, selector)| self.resolve_selector(&reader, &stages, &selector, &filled, false));
-            for (producer, output) in self.told(found, reference, "", problems).unwrap_or_default() {
-                all.push((key.span, Publish { path: path.clone(), producer, output }));
+                .and_then(|(stages, selector)| self.resolve_selector(&reader, &stages, &selector, &filled, Need::One));
+            match found {
+                Ok(found) => all.extend(
+                    found
+                        .into_iter()
+                        .map(|(producer, output)| (key.span, Publish { path: path.clone(), producer, output })),
+                ),
+                Err(Refused::Always(problem) | Refused::Several(problem)) => problems.push(problem),
+                // A slice of the pipeline has no such cell, and so nothing to copy.
+                Err(Refused::Told | Refused::None(_)) => {}
             }
         }
         all

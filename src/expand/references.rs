@@ -8,9 +8,9 @@ use std::collections::HashMap;
 
 use super::{Cell, Expansion};
 use crate::command::names_a_file;
-use crate::graph::{GraphNode, NodeId};
-use crate::pipeline::{Pipeline, Work};
-use crate::problem::{Problem, Problems, did_you_mean, suggest};
+use crate::graph::{NodeId, Output};
+use crate::pipeline::{Pipeline, StageSpec, Work};
+use crate::problem::{Problem, Problems, Span, did_you_mean, suggest};
 use crate::selector::Selector;
 use crate::yaml::{Node, Value};
 
@@ -24,6 +24,11 @@ pub(super) struct StageCells {
     by_axis: HashMap<String, AxisCells>,
     /// Whether one has an axis that cannot be told, which is a problem of its own.
     untold: bool,
+    /// Cells that the stage's `when` takes away, and where that stands.
+    away: Vec<Vec<(String, String)>>,
+    when: Option<Span>,
+    /// What the stage writes.
+    outputs: Vec<Output>,
 }
 
 /// The nodes of a stage by their value on an axis.
@@ -37,12 +42,32 @@ struct AxisCells {
 }
 
 impl StageCells {
-    pub(super) fn add(&mut self, id: NodeId, cell: &Cell<'_>) {
-        self.all.push(id);
-        for (axis, value) in &cell.node.coordinates {
+    pub(super) fn of(spec: &StageSpec) -> Self {
+        Self { when: spec.when.as_ref().map(|when| when.span), ..Self::default() }
+    }
+
+    pub(super) fn add_away(&mut self, coordinates: Vec<(String, String)>) {
+        self.add_axes(&coordinates);
+        self.away.push(coordinates);
+    }
+
+    pub(super) fn has_away(&self) -> bool {
+        !self.away.is_empty()
+    }
+
+    fn add_axes(&mut self, coordinates: &[(String, String)]) {
+        for (axis, _) in coordinates {
             if !self.by_axis.contains_key(axis) {
                 self.axes.push(axis.clone());
+                self.by_axis.insert(axis.clone(), AxisCells::default());
             }
+        }
+    }
+
+    pub(super) fn add(&mut self, id: NodeId, cell: &Cell<'_>) {
+        self.all.push(id);
+        self.add_axes(&cell.node.coordinates);
+        for (axis, value) in &cell.node.coordinates {
             let of_axis = self.by_axis.entry(axis.clone()).or_default();
             of_axis.by_value.entry(value.clone()).or_default().push(id);
             of_axis.count += 1;
@@ -50,8 +75,9 @@ impl StageCells {
         self.untold |= cell.is_untold();
     }
 
-    /// All cells are there.
-    pub(super) fn finish(&mut self) {
+    /// All cells are there, and write this.
+    pub(super) fn finish(&mut self, outputs: Vec<Output>) {
+        self.outputs = outputs;
         for of_axis in self.by_axis.values_mut().filter(|of_axis| of_axis.count < self.all.len()) {
             let mut with: Vec<NodeId> = of_axis.by_value.values().flatten().copied().collect();
             with.sort_unstable();
@@ -85,7 +111,7 @@ impl Expansion<'_> {
         &mut self,
         id: NodeId,
         reference: &Node,
-        gather: bool,
+        need: Need,
         problems: &mut Problems,
     ) -> Vec<(NodeId, String)> {
         let cell = &self.nodes[id];
@@ -107,8 +133,8 @@ impl Expansion<'_> {
         }
         let reader = cell.reader();
         let found = Self::locate(&reader, &text, &filled)
-            .and_then(|(stages, selector)| self.resolve_selector(&reader, &stages, &selector, &filled, gather));
-        self.told(found, reference, "", problems).unwrap_or_default()
+            .and_then(|(stages, selector)| self.resolve_selector(&reader, &stages, &selector, &filled, need));
+        self.told(id, found, reference, "", problems).unwrap_or_default()
     }
 
     /// Which file's stages a reference is about, as the prefix of their names, and the selector within it.
@@ -155,7 +181,7 @@ impl Expansion<'_> {
         prefix: &str,
         selector: &Selector,
         reference: &Node,
-        gather: bool,
+        need: Need,
     ) -> Result<Vec<(NodeId, String)>, Refused> {
         let always = |message: String, help: String| Refused::Always(reference.problem(message).help(help));
         let Some(candidates) = self.by_stage.get(&format!("{prefix}{}", selector.stage)) else {
@@ -163,56 +189,75 @@ impl Expansion<'_> {
             return Err(always(format!("no stage `{}`", selector.stage), help));
         };
         let stage = format!("{}{}", prefix.strip_prefix(reader.prefix).unwrap_or(prefix), selector.stage);
-        let first = candidates.all.first().map(|id| &self.nodes[*id].node).ok_or(Refused::Told)?;
-        let axes: Vec<&str> = candidates.axes.iter().map(String::as_str).collect();
         // Where an axis cannot be told, neither can what fits.
-        if reader.untold || candidates.untold {
+        if reader.untold || candidates.untold || candidates.all.is_empty() && !candidates.has_away() {
             return Err(Refused::Told);
         }
+        let axes: Vec<&str> = candidates.axes.iter().map(String::as_str).collect();
         for (axis, _) in &selector.axes {
             if !axes.contains(&axis.as_str()) {
                 let message = format!("`{stage}` has no matrix axis `{axis}`");
                 return Err(always(message, suggest(axis, "axes", axes)));
             }
         }
-        let output = output_name(first, &stage, selector).map_err(|(message, help)| always(message, help))?;
+        let output = output_name(&candidates.outputs, &stage, selector);
+        let output = output.map_err(|(message, help)| always(message, help))?;
         let shared = |axis: &str| !selector.all && !selector.axes.iter().any(|(name, _)| name == axis);
         let own = reader.coordinates.iter().filter(|(axis, _)| shared(axis));
         let own = own.map(|(axis, value)| (axis.as_str(), value.as_str()));
         let named = selector.axes.iter().filter_map(|(axis, value)| Some((axis.as_str(), value.as_deref()?)));
-        let matched: Vec<NodeId> = candidates
-            .with(own.chain(named))
-            .iter()
-            .copied()
-            .filter(|id| {
-                let theirs = &self.nodes[*id].node.coordinates;
-                let same = |(axis, value): &(String, String)| {
-                    !shared(axis) || reader.coordinates.iter().all(|(a, v)| a != axis || v == value)
-                };
-                selector.matches(theirs) && theirs.iter().all(same)
-            })
-            .collect();
+        let fits = |theirs: &[(String, String)]| {
+            let same = |(axis, value): &(String, String)| {
+                !shared(axis) || reader.coordinates.iter().all(|(a, v)| a != axis || v == value)
+            };
+            selector.matches(theirs) && theirs.iter().all(same)
+        };
+        let matched = candidates.with(own.chain(named));
+        let matched: Vec<NodeId> =
+            matched.iter().copied().filter(|id| fits(&self.nodes[*id].node.coordinates)).collect();
         match matched.as_slice() {
-            [] => {
-                let message = format!("no cell of `{stage}` fits `{}`", reader.name);
-                let names: Vec<&str> =
-                    candidates.all.iter().take(4).map(|id| self.nodes[*id].node.name.as_str()).collect();
-                let more = if candidates.all.len() > 4 { ", ..." } else { "" };
-                let help = format!("there are {}{more}", names.join(", "));
-                Err(Refused::Here(reference.problem(message).help(help)))
-            }
+            [] => match candidates.when.filter(|_| candidates.away.iter().any(|away| fits(away))) {
+                Some(_) if need != Need::One => Ok(Vec::new()),
+                Some(when) => {
+                    let message = format!("`{}` needs a cell of `{stage}` that its `when` takes away", reader.name);
+                    let problem = reference.problem(message).also(when, "this is false there");
+                    let help = format!("give `{}` the same `when`", reader.stage);
+                    Err(Refused::None(problem.help(help)))
+                }
+                None => {
+                    let message = format!("no cell of `{stage}` fits `{}`", reader.name);
+                    Err(Refused::None(reference.problem(message).help(self.there_are(&candidates.all))))
+                }
+            },
             [_] => Ok(vec![(matched[0], output)]),
-            many if gather => Ok(many.iter().map(|id| (*id, output.clone())).collect()),
+            many if need == Need::Many => Ok(many.iter().map(|id| (*id, output.clone())).collect()),
             many => {
                 let free = |axis: &&str| selector.all || !reader.coordinates.iter().any(|(a, _)| a == axis);
                 let named = |axis: &&str| !selector.axes.iter().any(|(name, value)| name == axis && value.is_some());
                 let free: Vec<&str> = axes.iter().copied().filter(|axis| free(axis) && named(axis)).collect();
                 let message = format!("one cell of `{stage}` is needed here, {} fit", many.len());
                 let help = format!("give {}: `{stage}[{}=...]`", free.join(" and "), free.join("=...,"));
-                Err(Refused::Here(reference.problem(message).help(help)))
+                Err(Refused::Several(reference.problem(message).help(help)))
             }
         }
     }
+
+    fn there_are(&self, cells: &[NodeId]) -> String {
+        let names: Vec<&str> = cells.iter().take(4).map(|id| self.nodes[*id].node.name.as_str()).collect();
+        let more = if cells.len() > 4 { ", ..." } else { "" };
+        if cells.is_empty() { "it has none".to_owned() } else { format!("there are {}{more}", names.join(", ")) }
+    }
+}
+
+/// How many artifacts a reference is to lead to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Need {
+    /// Just one.
+    One,
+    /// One, or none when the `when` of its stage takes it away.
+    AtMostOne,
+    /// As many as there are.
+    Many,
 }
 
 /// Who reads an output: what references are resolved against.
@@ -223,6 +268,8 @@ pub(super) struct Reader<'a> {
     pub prefix: &'a str,
     /// For messages.
     pub name: &'a str,
+    /// Its stage.
+    pub stage: &'a str,
     /// Its own axes.
     pub coordinates: &'a [(String, String)],
     /// Whether one of its axes cannot be told.
@@ -235,8 +282,10 @@ pub(super) enum Refused {
     Told,
     /// It is wrong in every cell.
     Always(Problem),
-    /// It does not fit this cell.
-    Here(Problem),
+    /// It fits several cells here, where one is needed.
+    Several(Problem),
+    /// It fits no cell here.
+    None(Problem),
 }
 
 /// Whether a reference has a `*` in its brackets.
@@ -248,9 +297,9 @@ pub(super) fn asks_for_many(reference: &Node) -> bool {
 }
 
 /// The output that a reference means; else what is wrong, and what to write.
-fn output_name(producer: &GraphNode, stage: &str, selector: &Selector) -> Result<String, (String, String)> {
-    let known = producer.outputs.iter().map(|output| output.name.as_str());
-    match (&selector.output, producer.outputs.as_slice()) {
+fn output_name(outputs: &[Output], stage: &str, selector: &Selector) -> Result<String, (String, String)> {
+    let known = outputs.iter().map(|output| output.name.as_str());
+    match (&selector.output, outputs) {
         (Some(output), _) if known.clone().any(|name| name == output) => Ok(output.clone()),
         (Some(output), _) => {
             let message = format!("`{stage}` has no output `{output}`");

@@ -125,7 +125,8 @@ pub fn collect<'a>(
 ) -> Result<Collected<'a>, StoreError> {
     let graph = &project.graph;
     let store = store.map(Arc::new);
-    let wanted = graph.closure(targets);
+    // What cannot run is not missed, unless it is asked for.
+    let wanted = graph.wanted(targets).map_or_else(|_| graph.closure(targets), |(wanted, _)| wanted);
     let plan = plan(graph, &wanted, store.as_deref(), outside)?;
     let look = Look { graph, plan: &plan, store: store.as_ref() };
     let ids = || (0..graph.nodes.len()).filter(|id| wanted[*id]);
