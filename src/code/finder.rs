@@ -169,7 +169,9 @@ impl<'t, 'e, 'd> Finder<'t, 'e, 'd> {
 
     fn push(&mut self, what: What) {
         let run = Run { what, via: self.via.clone(), sure: self.sure, place: self.place.clone() };
-        self.found.all.insert(run);
+        if !self.found.all.contains(&run) {
+            self.found.all.push(run);
+        }
     }
 
     fn read_also(&mut self, text: &str) {
@@ -182,7 +184,9 @@ impl<'t, 'e, 'd> Finder<'t, 'e, 'd> {
         if self.shell && name == base && self.own_command(base, rest) {
             return;
         }
-        if let Some(own) = unwrap(base, rest) {
+        if language::is_python(base) {
+            self.python(name, rest, input);
+        } else if let Some(own) = unwrap(base, rest) {
             for (_, value) in own.assigned.iter().filter(|(name, _)| *name == "PYTHONPATH") {
                 self.found.python_paths.insert((*value).to_owned());
             }
@@ -200,8 +204,6 @@ impl<'t, 'e, 'd> Finder<'t, 'e, 'd> {
                 inner => self.inner(inner, input),
             }
             self.via = before;
-        } else if language::is_python(base) {
-            self.python(name, rest, input);
         } else if language::of_interpreter(base) == Some(Language::Shell) {
             self.shell(rest, input);
         } else {
@@ -258,7 +260,7 @@ impl<'t, 'e, 'd> Finder<'t, 'e, 'd> {
             }
             return;
         }
-        for name in file.all().into_iter().flat_map(|name| self.matches(name)).collect::<Vec<_>>() {
+        for name in file.all().flat_map(|name| self.matches(name)).collect::<Vec<_>>() {
             if let Some(folder) = name.strip_suffix("/activate") {
                 // It sets the PATH and says where it lies, which is no part of any result.
                 self.found.activated.insert(Via::Environment(format!("{folder}/..")));
@@ -310,7 +312,7 @@ impl<'t, 'e, 'd> Finder<'t, 'e, 'd> {
             if letter == 'W' || letter == 'X' {
                 continue;
             }
-            let all = value.map_or_else(|| vec![joined], Arg::all);
+            let all: Vec<&str> = value.map_or_else(|| vec![joined], |value| value.all().collect());
             if let Some(Arg::Unknown { shown, elsewhere: false }) = value {
                 self.doubt(format!("`{program}` runs `{shown}`, and what it stands for cannot be told"));
             }
@@ -328,7 +330,7 @@ impl<'t, 'e, 'd> Finder<'t, 'e, 'd> {
         }
         match rest.get(at) {
             Some(arg) if arg.one() != Some("-") => {
-                let all: Vec<String> = arg.all().into_iter().flat_map(|path| self.matches(path)).collect();
+                let all: Vec<String> = arg.all().flat_map(|path| self.matches(path)).collect();
                 if let Arg::Unknown { shown, elsewhere: false } = arg {
                     self.doubt(format!("`{program}` runs `{shown}`, and what it stands for cannot be told"));
                 }
@@ -369,7 +371,7 @@ impl<'t, 'e, 'd> Finder<'t, 'e, 'd> {
                     Some(Arg::Unknown { shown, .. }) => {
                         self.doubt(format!("a shell runs `{shown}`, and what it stands for cannot be told"));
                     }
-                    Some(text) => text.all().into_iter().for_each(|text| self.read_also(text)),
+                    Some(text) => text.all().for_each(|text| self.read_also(text)),
                 }
                 return self.scan_words(rest.get(at + 1..).unwrap_or_default());
             } else {
@@ -381,7 +383,7 @@ impl<'t, 'e, 'd> Finder<'t, 'e, 'd> {
                 if let Arg::Unknown { shown, elsewhere: false } = script {
                     self.doubt(format!("a shell runs `{shown}`, and what it stands for cannot be told"));
                 }
-                for path in script.all().into_iter().flat_map(|path| self.matches(path)).collect::<Vec<_>>() {
+                for path in script.all().flat_map(|path| self.matches(path)).collect::<Vec<_>>() {
                     self.push(What::Script { path, language: Language::Shell });
                 }
                 self.scan(&rest[at + 1..]);
@@ -433,7 +435,7 @@ impl<'t, 'e, 'd> Finder<'t, 'e, 'd> {
             return self.makefile(rest);
         }
         let script = rest.iter().find(|arg| !arg.one().is_some_and(|word| word.starts_with('-')));
-        for path in script.map(Arg::all).unwrap_or_default() {
+        for path in script.into_iter().flat_map(Arg::all) {
             if self.folders.iter().any(|folder| self.eyes.is_file(&folder.join(path))) {
                 self.push(What::Script { path: path.to_owned(), language });
             }
@@ -460,7 +462,7 @@ impl<'t, 'e, 'd> Finder<'t, 'e, 'd> {
     /// Modules that a launcher is given: `-m name`.
     fn modules(&mut self, rest: &[Arg]) {
         for pair in rest.windows(2).filter(|pair| matches!(pair[0].one(), Some("-m" | "--module"))) {
-            pair[1].all().into_iter().for_each(|name| self.push(What::Module(name.to_owned())));
+            pair[1].all().for_each(|name| self.push(What::Module(name.to_owned())));
         }
     }
 

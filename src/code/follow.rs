@@ -54,6 +54,7 @@ pub(super) fn follow(
             folders,
             roots: &roots,
             modules: HashMap::new(),
+            loaded: HashMap::new(),
             queue: Vec::new(),
             visited: HashSet::new(),
             added: Vec::new(),
@@ -76,6 +77,8 @@ struct Follower<'a, 'e, 'd> {
     roots: &'a Roots,
     /// Modules by their full names, as far as they have been looked for.
     modules: HashMap<String, Option<Rc<Found>>>,
+    /// Those that are loaded, with the packages above them, or that are not local.
+    loaded: HashMap<String, Option<Rc<Found>>>,
     /// Files to be read, with the packages that their relative imports start from.
     queue: Vec<(PathBuf, String)>,
     visited: HashSet<(PathBuf, String)>,
@@ -143,6 +146,15 @@ impl Follower<'_, '_, '_> {
 
     /// Loads a module, and before it the packages that it lies in, as far as they are local.
     fn load(&mut self, name: &str) -> Option<Rc<Found>> {
+        if let Some(known) = self.loaded.get(name) {
+            return known.clone();
+        }
+        let found = self.load_each(name);
+        self.loaded.insert(name.to_owned(), found.clone());
+        found
+    }
+
+    fn load_each(&mut self, name: &str) -> Option<Rc<Found>> {
         if name.is_empty() || name.split('.').count() > PARTS_MAX {
             return None;
         }

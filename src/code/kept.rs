@@ -48,7 +48,7 @@ fn version() -> String {
 }
 
 impl Kept {
-    /// What there is to keep. Files that have gone, or changed since, are left out.
+    /// What there is to keep, but for files that have gone.
     pub fn new(
         modules: impl Iterator<Item = (PathBuf, Identity, i64, Arc<Module>)>,
         interpreters: &Interpreters,

@@ -25,25 +25,29 @@ mod seen;
 mod shell;
 #[cfg(test)]
 mod tests;
+mod variables;
 mod walk;
 mod wrappers;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{Hash, Hasher};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 pub use language::Language;
 pub use python::environment::{Environment, differences};
 pub use runs::Line;
+pub use variables::Variables;
 
 use kept::Kept;
 use python::interpreter::Interpreters;
 use python::syntax::{self, Module};
-use runs::{Place, Runs, Site, may_matter};
+use runs::{Place, Runs, Site};
 use seen::{Disk, Eyes, Identity, Memo, Witnesses, now_ns};
 use shell::values::Setting;
+use variables::Counting;
 use walk::Walk;
 
 /// A command whose code is wanted.
@@ -55,8 +59,8 @@ pub struct Command<'a> {
     pub root: &'a Path,
     /// The folder that it runs in.
     pub folder: &'a Path,
-    /// All variables that it will see, those of `env:` among them.
-    pub variables: &'a BTreeMap<String, String>,
+    /// The variables that it will see.
+    pub variables: &'a Arc<Variables>,
     /// Files that its words name and that are no code, such as its outputs.
     pub not_code: &'a [PathBuf],
 }
@@ -118,19 +122,50 @@ pub struct CodeReader {
     interpreters: Interpreters,
     /// Whether what was kept has been read.
     restored: OnceLock<()>,
+    /// Whether a file was read that is not among what was kept.
+    has_read: AtomicBool,
 }
 
 /// What a file imports, and which file that was.
 type Parsed = (Identity, i64, Arc<Module>);
 
 /// All that decides the code of a command, as far as its text and variables go.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug)]
 struct Essence {
     root: PathBuf,
     runs: Runs,
-    variables: BTreeMap<String, String>,
+    variables: Arc<Variables>,
+    /// Whether a script of the shell may be run, to which more variables count.
+    shell: bool,
     /// Whether it runs without a shell.
     direct: bool,
+}
+
+impl Essence {
+    fn counting(&self) -> &Counting {
+        self.variables.counting(self.shell)
+    }
+}
+
+impl PartialEq for Essence {
+    fn eq(&self, other: &Self) -> bool {
+        let rest = |of: &Self| (of.shell, of.direct);
+        rest(self) == rest(other)
+            && self.runs == other.runs
+            && self.root.as_os_str() == other.root.as_os_str()
+            && (Arc::ptr_eq(&self.variables, &other.variables) || self.counting() == other.counting())
+    }
+}
+
+impl Eq for Essence {}
+
+impl Hash for Essence {
+    /// Of what differs from stage to stage; the rest is compared.
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.runs.all.hash(state);
+        self.runs.folders.first().map(|folder| folder.as_os_str()).hash(state);
+        self.counting().digest.hash(state);
+    }
 }
 
 /// The code of a command, and what that depends on.
@@ -152,24 +187,6 @@ pub struct Look<'r> {
     disk: Disk,
 }
 
-/// Variables that decide where programs and modules are looked for.
-const DECIDING: [&str; 14] = [
-    "PATH",
-    "PYTHONPATH",
-    "HOME",
-    "VIRTUAL_ENV",
-    "CONDA_PREFIX",
-    "MAMBA_ROOT_PREFIX",
-    "UV_PROJECT_ENVIRONMENT",
-    "PYENV_VERSION",
-    "PYENV_ROOT",
-    "PYENV_DIR",
-    "PYTHONHOME",
-    "PYTHONUSERBASE",
-    "PYTHONNOUSERSITE",
-    "PYTHONPLATLIBDIR",
-];
-
 impl CodeReader {
     /// A reader that takes what earlier runs found from the file `kept_in`, if there is one. The file is only an index:
     /// a damaged one, or one of another version, is as good as none, and deleting it costs time.
@@ -182,6 +199,7 @@ impl CodeReader {
             modules: Memo::default(),
             interpreters: Interpreters::default(),
             restored: OnceLock::new(),
+            has_read: AtomicBool::new(false),
         }
     }
 
@@ -201,7 +219,8 @@ impl CodeReader {
     /// # Errors
     /// When the file, or the folder that it lies in, cannot be written.
     pub fn save(&self) -> io::Result<()> {
-        let Some(path) = self.kept_in.as_deref().filter(|_| self.restored.get().is_some()) else { return Ok(()) };
+        let is_new = self.has_read.load(Ordering::Relaxed) || self.interpreters.has_asked();
+        let Some(path) = self.kept_in.as_deref().filter(|_| is_new) else { return Ok(()) };
         let modules = self.modules.to_vec().into_iter();
         Kept::new(
             modules.map(|(path, (identity, seen_ns, module))| (path, identity, seen_ns, module)),
@@ -236,7 +255,7 @@ impl Look<'_> {
         if let Some(entry) = self.reader.commands.get(&essence).filter(|entry| self.holds(entry)) {
             return entry.code.clone();
         }
-        let (code, witnesses) = Walk::new(self, &essence, command.variables).command(&essence.runs, essence.direct);
+        let (code, witnesses) = Walk::new(self, &essence).command(&essence.runs, essence.direct);
         let code = code.map(Arc::new);
         let entry =
             Entry { code: code.clone(), witnesses, seen_ns: self.seen_ns, checked: AtomicU64::new(self.number) };
@@ -246,24 +265,19 @@ impl Look<'_> {
 
     /// Reads the command's words, on which many commands that differ in numbers agree.
     fn essence(&self, command: &Command<'_>) -> Essence {
-        let (folders, outer) = ([command.folder.to_owned()], BTreeMap::new());
-        let setting = Setting { root: command.root, folders: &folders, variables: command.variables, outer: &outer };
+        let (folders, hidden, outer) = ([command.folder.to_owned()], BTreeSet::new(), BTreeMap::new());
+        let variables = &command.variables.all;
+        let setting = Setting { root: command.root, folders: &folders, variables, hidden: &hidden, outer: &outer };
         let site = Site { setting, not_code: command.not_code };
         let place = Place { file: None, line: 1 };
-        let mut runs = runs::read(command.line, &place, site, &mut Eyes::new(&self.disk));
-        let deciding = DECIDING.iter().filter_map(|name| command.variables.get_key_value(*name));
-        let mut variables: BTreeMap<String, String> =
-            deciding.map(|(name, value)| (name.clone(), value.clone())).collect();
-        if runs.may_run_shell() {
-            for (name, value) in command.variables.iter().filter(|(name, _)| !DECIDING.contains(&name.as_str())) {
-                if may_matter(value) {
-                    variables.insert(name.clone(), value.clone());
-                } else {
-                    runs.variables.entry(name.clone()).or_default();
-                }
-            }
+        let runs = runs::read(command.line, &place, site, &mut Eyes::new(&self.disk));
+        Essence {
+            root: command.root.to_owned(),
+            shell: runs.may_run_shell(),
+            runs,
+            variables: Arc::clone(command.variables),
+            direct: matches!(command.line, Line::Words(_)),
         }
-        Essence { root: command.root.to_owned(), runs, variables, direct: matches!(command.line, Line::Words(_)) }
     }
 
     fn holds(&self, entry: &Entry) -> bool {
@@ -297,6 +311,7 @@ impl Look<'_> {
         let module = Arc::new(module);
         if let Some(identity) = identity {
             self.reader.modules.set(path.to_owned(), (identity, self.seen_ns, Arc::clone(&module)));
+            self.reader.has_read.store(true, Ordering::Relaxed);
         }
         module
     }

@@ -8,8 +8,9 @@ use std::path::PathBuf;
 use super::finder::{Finder, Given, Source};
 use super::language::Language;
 use super::seen::{Eyes, plain};
-use super::shell::syntax::{Text, line_of, parse};
+use super::shell::syntax::{Lines, Text, parse};
 use super::shell::values::{Arg, Setting, Values, every};
+use super::variables::may_matter;
 use super::wrappers::Via;
 
 /// A command, as it will be run.
@@ -69,7 +70,8 @@ pub(super) enum Starts {
 /// All that texts run, and in which circumstances.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Runs {
-    pub all: BTreeSet<Run>,
+    /// In the order of `What`: programs and Pythons before the scripts that may be theirs. Each once.
+    pub all: Vec<Run>,
     /// The folders in which something may be run, the first one surely.
     pub folders: Vec<PathBuf>,
     /// Values that the texts give to `PATH`.
@@ -130,11 +132,13 @@ pub(super) fn read(line: Line<'_>, place: &Place, site: Site<'_>, eyes: &mut Eye
         let (mut runs, more) = read_once((words, place), &sources, &texts, &files, site, eyes);
         let more: Vec<Source> = more.into_iter().filter(|more| !sources.contains(more)).collect();
         if more.is_empty() {
+            runs.all.sort_unstable();
             return runs;
         }
         if sources.len() + more.len() > TEXTS_MAX {
             let doubt = format!("more than {TEXTS_MAX} texts of the shell are read by one command");
             runs.doubts.insert((place.clone(), doubt));
+            runs.all.sort_unstable();
             return runs;
         }
         sources.extend(more);
@@ -149,7 +153,7 @@ fn read_once<'t>(
     site: Site<'t>,
     eyes: &mut Eyes<'_>,
 ) -> (Runs, Vec<Source<'static>>) {
-    let folders = folders(texts, &Values::new(texts, files, site.setting), site.setting.folders, eyes);
+    let folders = folders(sources, texts, &Values::new(texts, files, site.setting), site.setting.folders, eyes);
     let values = Values::new(texts, files, Setting { folders: &folders, ..site.setting });
     let mut finder = Finder::new(site.not_code, &folders, texts, eyes);
     if !words.is_empty() {
@@ -159,9 +163,10 @@ fn read_once<'t>(
     }
     for (index, text) in texts.iter().enumerate() {
         finder.shell = true;
+        let source = &sources[index];
+        let lines = Lines::of(&source.text);
         every(&text.commands, &mut |command| {
-            let source = &sources[index];
-            let line = source.place.line + line_of(&source.text, command.at) - 1;
+            let line = source.place.line + lines.before(command.at);
             finder.place = Place { file: source.place.file.clone(), line };
             let args = values.args(index, &command.words);
             let input = command.input.as_ref().map(|input| Given::of(input, text, |word| values.word(index, word)));
@@ -173,16 +178,16 @@ fn read_once<'t>(
     for name in values.assigned() {
         let value = values.named(name);
         match name {
-            "PATH" => runs.paths.extend(value.all().into_iter().map(str::to_owned)),
+            "PATH" => runs.paths.extend(value.all().map(str::to_owned)),
             "PYTHONPATH" => {
                 if let Arg::Unknown { .. } = value {
                     let doubt = "what `PYTHONPATH` is set to cannot be told".to_owned();
                     runs.doubts.insert((place.clone(), doubt));
                 }
-                runs.python_paths.extend(value.all().into_iter().map(str::to_owned));
+                runs.python_paths.extend(value.all().map(str::to_owned));
             }
             _ if runs_shell => {
-                let all = value.all().into_iter().map(|value| may_matter(value).then(|| value.to_owned()));
+                let all = value.all().map(|value| may_matter(value).then(|| value.to_owned()));
                 let all: Option<Vec<String>> = all.collect();
                 runs.variables.insert(name.to_owned(), all.unwrap_or_default());
             }
@@ -202,22 +207,26 @@ fn given(word: &str) -> Arg<'_> {
     }
 }
 
-/// Whether a variable with this value may name a program or file: numbers, which differ from node to node, do not.
-pub(super) fn may_matter(value: &str) -> bool {
-    value.bytes().any(|b| b.is_ascii_alphabetic() && b != b'e') && value.len() < 4096
-}
-
 /// The folders that the texts change to, beside those in which they begin.
-fn folders<'t>(texts: &'t [Text<'t>], values: &Values<'t>, first: &[PathBuf], eyes: &mut Eyes<'_>) -> Vec<PathBuf> {
+fn folders<'t>(
+    sources: &[Source<'_>],
+    texts: &'t [Text<'t>],
+    values: &Values<'t>,
+    first: &[PathBuf],
+    eyes: &mut Eyes<'_>,
+) -> Vec<PathBuf> {
     let mut folders = first.to_vec();
-    for (index, text) in texts.iter().enumerate() {
+    // Most texts change to none.
+    let may_change =
+        |(index, _): &(usize, &Text)| ["cd", "pushd"].iter().any(|name| sources[*index].text.contains(name));
+    for (index, text) in texts.iter().enumerate().filter(may_change) {
         every(&text.commands, &mut |command| {
             let args = values.args(index, &command.words);
             if !matches!(args.first().and_then(Arg::one), Some("cd" | "pushd")) {
                 return;
             }
             let target = args[1..].iter().find(|arg| !arg.one().is_some_and(|arg| arg.starts_with('-')));
-            for target in target.map(Arg::all).unwrap_or_default() {
+            for target in target.into_iter().flat_map(Arg::all) {
                 for folder in folders.clone() {
                     let folder = plain(&folder.join(target));
                     if folders.len() < FOLDERS_MAX && !folders.contains(&folder) && eyes.is_folder(&folder) {

@@ -33,6 +33,8 @@ pub(super) struct Walk<'w> {
     root: &'w Path,
     /// The variables that count.
     variables: &'w BTreeMap<String, String>,
+    /// Variables that are set, and whose values do not count.
+    hidden: &'w BTreeSet<String>,
     /// All that the command will see, for a Python that is asked.
     all_variables: &'w BTreeMap<String, String>,
     eyes: Eyes<'w>,
@@ -54,12 +56,14 @@ pub(super) struct Walk<'w> {
 }
 
 impl<'w> Walk<'w> {
-    pub fn new(look: &'w Look<'w>, essence: &'w Essence, all_variables: &'w BTreeMap<String, String>) -> Self {
+    pub fn new(look: &'w Look<'w>, essence: &'w Essence) -> Self {
+        let counting = essence.counting();
         Self {
             look,
             root: &essence.root,
-            variables: &essence.variables,
-            all_variables,
+            variables: &counting.set,
+            hidden: &counting.hidden,
+            all_variables: &essence.variables.all,
             eyes: Eyes::new(&look.disk),
             files: BTreeSet::new(),
             programs: BTreeSet::new(),
@@ -118,6 +122,20 @@ impl<'w> Walk<'w> {
         Search { runs, variables: self.variables }
     }
 
+    /// Where texts run that `runs` leads to.
+    fn setting<'s>(&self, runs: &'s Runs) -> Setting<'s>
+    where
+        'w: 's,
+    {
+        Setting {
+            root: self.root,
+            folders: &runs.folders,
+            variables: self.variables,
+            hidden: self.hidden,
+            outer: &runs.variables,
+        }
+    }
+
     fn warn(&mut self, place: &Place, message: String, help: &str) {
         let line = place.file.is_some().then_some(place.line);
         let warning = Warning { file: place.file.clone(), line, message, help: help.to_owned() };
@@ -129,7 +147,6 @@ impl<'w> Walk<'w> {
         for (place, doubt) in &runs.doubts {
             self.warn(place, doubt.clone(), NAME_IT);
         }
-        // In the order of `What`: programs and Pythons before the scripts that may be theirs.
         for run in &runs.all {
             if let Some(lock) = run.via.as_ref().and_then(|via| self.search(runs).lock(&mut self.eyes, via)) {
                 self.files.insert(lock);
@@ -349,8 +366,7 @@ impl<'w> Walk<'w> {
         let Some(text) = self.eyes.bytes(path).ok().and_then(|bytes| String::from_utf8(bytes).ok()) else {
             return self.warn(&place, "cannot be read as text; what it runs is not known".to_owned(), NAME_IT);
         };
-        let setting =
-            Setting { root: self.root, folders: &runs.folders, variables: self.variables, outer: &runs.variables };
+        let setting = self.setting(runs);
         let mut inner = read(Line::Shell(&text), &place, Site { setting, not_code: &[] }, &mut self.eyes);
         inner.inherit(runs);
         for (name, values) in &runs.variables {
@@ -424,8 +440,7 @@ impl<'w> Walk<'w> {
             return;
         }
         let folder = runs.folders.first().map_or(self.root, PathBuf::as_path).to_owned();
-        let setting =
-            Setting { root: self.root, folders: &runs.folders, variables: self.variables, outer: &runs.variables };
+        let setting = self.setting(runs);
         let site = Site { setting, not_code: &[] };
         let inner = match order {
             Order::Shell(text) => read(Line::Shell(text), place, site, &mut self.eyes),

@@ -63,8 +63,8 @@ pub(in crate::code) struct KeptAnswer {
 #[derive(Debug, Default)]
 pub(in crate::code) struct Interpreters {
     known: Memo<Question, Arc<Answer>>,
-    /// Held while one is asked: threads that want the same answer wait for it.
-    asking: Mutex<()>,
+    /// Held while one is asked: threads that want the same answer wait for it. How many were asked.
+    asking: Mutex<usize>,
 }
 
 /// Who asks.
@@ -79,6 +79,11 @@ pub(in crate::code) struct Asker<'a> {
 }
 
 impl Interpreters {
+    /// Whether any had to be asked.
+    pub fn has_asked(&self) -> bool {
+        *self.asking.lock().unwrap_or_else(PoisonError::into_inner) > 0
+    }
+
     /// Takes an answer from an earlier run.
     pub fn restore(&self, kept: KeptAnswer) {
         let answer = Answer {
@@ -113,10 +118,13 @@ impl Interpreters {
         let answer = match self.answer(path, asker) {
             Some(answer) => answer,
             None => {
-                let _asking = self.asking.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut asked = self.asking.lock().unwrap_or_else(PoisonError::into_inner);
                 match self.answer(path, asker) {
                     Some(answer) => answer,
-                    None => self.ask(path, asker),
+                    None => {
+                        *asked += 1;
+                        self.ask(path, asker)
+                    }
                 }
             }
         };

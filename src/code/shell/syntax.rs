@@ -94,10 +94,21 @@ pub fn parse(text: &str) -> Text<'_> {
     reader.read
 }
 
-/// The line, counted from 1, of a place in a text.
-#[must_use]
-pub fn line_of(text: &str, at: usize) -> usize {
-    text.as_bytes().iter().take(at).filter(|byte| **byte == b'\n').count() + 1
+/// Where the lines of a text end.
+pub struct Lines(Vec<usize>);
+
+impl Lines {
+    /// Of this text.
+    #[must_use]
+    pub fn of(text: &str) -> Self {
+        Self(text.match_indices('\n').map(|(at, _)| at).collect())
+    }
+
+    /// How many lines end before a place.
+    #[must_use]
+    pub fn before(&self, at: usize) -> usize {
+        self.0.partition_point(|end| *end < at)
+    }
 }
 
 /// What ends a list of commands.
@@ -559,9 +570,9 @@ mod tests {
     }
 
     #[test]
-    fn lines_are_counted_from_one() {
+    fn the_lines_before_a_command_are_counted() {
         let text = "a\nb 'x\ny'\nc";
-        let lines: Vec<usize> = parse(text).commands.iter().map(|command| line_of(text, command.at)).collect();
-        assert_eq!(lines, [1, 2, 4]);
+        let lines: Vec<usize> = parse(text).commands.iter().map(|command| Lines::of(text).before(command.at)).collect();
+        assert_eq!(lines, [0, 1, 3]);
     }
 }

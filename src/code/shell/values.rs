@@ -41,12 +41,13 @@ impl<'t> Arg<'t> {
     }
 
     /// All that it may be; nothing when that is unknown.
-    pub fn all(&self) -> Vec<&str> {
-        match self {
-            Self::One(text) => vec![text.as_ref()],
-            Self::Several(all) => all.iter().map(String::as_str).collect(),
-            Self::Unknown { .. } => Vec::new(),
-        }
+    pub fn all(&self) -> impl Iterator<Item = &str> {
+        let (one, several) = match self {
+            Self::One(text) => (Some(text.as_ref()), &[][..]),
+            Self::Several(all) => (None, all.as_slice()),
+            Self::Unknown { .. } => (None, &[][..]),
+        };
+        one.into_iter().chain(several.iter().map(String::as_str))
     }
 
     fn of(mut values: Vec<Cow<'t, str>>, word: impl FnOnce() -> String) -> Self {
@@ -82,6 +83,8 @@ pub struct Setting<'a> {
     pub folders: &'a [PathBuf],
     /// The environment's variables: one that is not there is not set.
     pub variables: &'a BTreeMap<String, String>,
+    /// Names of variables that are set, and whose values are not looked at.
+    pub hidden: &'a BTreeSet<String>,
     /// What the texts that run these give to variables; nothing for one whose value is not known.
     pub outer: &'a BTreeMap<String, Vec<String>>,
 }
@@ -175,7 +178,7 @@ impl<'t> Values<'t> {
                 (Arg::Unknown { elsewhere: true, .. }, default) => default,
                 (unknown @ Arg::Unknown { .. }, _) | (_, unknown @ Arg::Unknown { .. }) => unknown,
                 (known, default) => {
-                    let all = known.all().into_iter().filter(|value| !value.is_empty());
+                    let all = known.all().filter(|value| !value.is_empty());
                     let all = all.chain(default.all()).map(|value| Cow::Owned(value.to_owned())).collect();
                     Arg::of(all, || format!("${{{name}}}"))
                 }
@@ -208,10 +211,12 @@ impl<'t> Values<'t> {
         if let Some(known) = self.known.borrow().get(name) {
             return known.clone();
         }
-        if self.setting.outer.get(name).is_some_and(Vec::is_empty) && !self.assigned.contains_key(name) {
+        let outer = self.setting.outer.get(name);
+        let is_unknown = outer.map_or(self.setting.hidden.contains(name), Vec::is_empty);
+        if is_unknown && !self.assigned.contains_key(name) {
             return Arg::unknown(format!("${name}"));
         }
-        let outer = self.setting.outer.get(name).into_iter().flatten().chain(self.setting.variables.get(name));
+        let outer = outer.into_iter().flatten().chain(self.setting.variables.get(name));
         let mut values: Vec<Cow<'t, str>> = outer.map(|value| Cow::Borrowed(value.as_str())).collect();
         let assigned = self.assigned.get(name).map_or(&[][..], Vec::as_slice);
         // One that is made of itself (`PATH=x:$PATH`) is made of what it was before.

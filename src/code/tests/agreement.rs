@@ -1,4 +1,4 @@
-//! Generated projects: what is followed is what CPython itself loads.
+//! Generated projects: what is followed is what Python itself loads.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -83,7 +83,7 @@ fn import(numbers: &mut Numbers, package: &str, target: &str) -> String {
     }
 }
 
-/// Writes a project and returns which of its files CPython loads when it runs `train.py`.
+/// Writes a project whose `train.py` prints the files that it has loaded.
 fn write(project: &Project, seed: u64) {
     let mut numbers = Numbers(seed);
     let modules = modules(&mut numbers);

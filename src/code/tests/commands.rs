@@ -117,7 +117,8 @@ fn files_that_are_no_code_are_left_out_whatever_their_names() {
     let (root, made) = (project.root(), project.write("out/made.py", ""));
     let code = |not_code: &[std::path::PathBuf]| {
         let line = super::Line::Shell("python train.py --to out/made.py");
-        let command = super::Command { line, root: &root, folder: &root, variables: &project.variables, not_code };
+        let variables = project.seen();
+        let command = super::Command { line, root: &root, folder: &root, variables: &variables, not_code };
         project.names(&reader.look().of_command(&command).unwrap())
     };
     assert_eq!(code(&[]), ["lib.py", "out/made.py", "train.py"]);

@@ -55,18 +55,16 @@ fn python_is_asked_once_and_again_when_anything_changes_on_which_its_answer_depe
         text(&project, &reader);
     }
     assert_eq!(project.asked(), 1);
+    let pth = project.machine("site/more.pth");
+    let changes: [(&str, &dyn Fn()); 5] = [
+        ("a distribution", &|| install(&project, "scipy-1.11")),
+        ("a new .pth", &|| fs::write(&pth, "").unwrap()),
+        ("a line in a .pth", &|| fs::write(&pth, "/more\n").unwrap()),
+        ("pyvenv.cfg", &|| fs::write(project.machine("pyvenv.cfg"), "home = /x\n").unwrap()),
+        ("the interpreter", &|| drop(project.python("bin/python", "CPython 3.11.3"))),
+    ];
     let mut asked = 1;
-    let mut changes: Vec<(&str, Box<dyn Fn()>)> = Vec::new();
-    let machine = |name: &str| project.machine(name);
-    changes.push(("a distribution", Box::new(|| install(&project, "scipy-1.11"))));
-    let pth = machine("site/more.pth");
-    changes.push(("a new .pth", Box::new(move || fs::write(&pth, "").unwrap())));
-    let pth = machine("site/more.pth");
-    changes.push(("a line in a .pth", Box::new(move || fs::write(&pth, "/more\n").unwrap())));
-    let cfg = machine("pyvenv.cfg");
-    changes.push(("pyvenv.cfg", Box::new(move || fs::write(&cfg, "home = /x\n").unwrap())));
-    changes.push(("the interpreter", Box::new(|| drop(project.python("bin/python", "CPython 3.11.3")))));
-    for (what, change) in &changes {
+    for (what, change) in changes {
         change();
         asked += 1;
         for _ in 0..2 {

@@ -134,6 +134,8 @@ fn what_files_import_is_kept_from_run_to_run_and_a_changed_file_is_read_again() 
     assert_eq!(run(), (names(&["a.py", "b.py", "train.py"]), vec![]));
     fs::remove_file(project.root().join("a.py")).unwrap();
     assert_eq!(run().0, ["train.py"]);
+    project.write("train.py", "import b");
+    assert_eq!(run().0, ["b.py", "train.py"]);
     assert!(!String::from_utf8(fs::read(&kept).unwrap()).unwrap().contains("a.py"), "a file that has gone is not kept");
     // A reader that looked at nothing writes nothing.
     let other = project.machine("other/index/code");

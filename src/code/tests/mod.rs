@@ -111,10 +111,16 @@ impl Project {
         fs::read_to_string(self.machine("asked")).unwrap_or_default().lines().count()
     }
 
+    /// The variables as a command sees them.
+    pub fn seen(&self) -> Arc<Variables> {
+        Arc::new(Variables::new(self.variables.clone()))
+    }
+
     /// A command in a folder of the project.
     pub fn code_in(&self, look: &Look<'_>, line: Line<'_>, folder: &str) -> Result<Arc<CommandCode>, CodeError> {
         let (root, folder) = (self.root(), plain_path(&self.root().join(folder)));
-        look.of_command(&Command { line, root: &root, folder: &folder, variables: &self.variables, not_code: &[] })
+        let variables = self.seen();
+        look.of_command(&Command { line, root: &root, folder: &folder, variables: &variables, not_code: &[] })
     }
 
     /// The code of a text for the shell.
@@ -169,7 +175,7 @@ fn write_program(path: &Path, text: &str) {
     fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
 }
 
-/// A stub of CPython 3.11.2 for all tests: it finds the folder `site` and its notes by its own name.
+/// A stub of Python for all tests: it finds the folder `site` and its notes by its own name.
 fn stub() -> &'static Path {
     static STUB: OnceLock<(tempfile::TempDir, PathBuf)> = OnceLock::new();
     let make = || {

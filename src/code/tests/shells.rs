@@ -202,6 +202,8 @@ fn other_languages_are_one_file_with_a_warning() {
 
 #[test]
 fn texts_that_nobody_writes_break_nothing() {
+    let project = Project::new(&[]);
+    let reader = super::CodeReader::new(None);
     for text in [
         "",
         " ",
@@ -293,17 +295,14 @@ fn texts_that_nobody_writes_break_nothing() {
         "${0%/*}",
     ] {
         for text in [text.to_owned(), format!("{text}\n{text} x"), format!("x {text} {text}")] {
-            let project = Project::new(&[]);
-            let reader = super::CodeReader::new(None);
             let _ = project.code_in(&reader.look(), super::Line::Shell(&text), ".");
         }
     }
     // Deep nesting, and variables that are made of very many.
     let deep = format!("{}python x.py{}", "$(".repeat(5000), ")".repeat(5000));
     let braces = "${a:-".repeat(5000);
-    let many: String = (0..60).map(|i| format!("v{}=$v{i}$v{i}\n", i + 1)).collect();
-    for text in [deep, braces, "(".repeat(100_000), format!("v0=x\n{many}$v60")] {
-        let project = Project::new(&[]);
-        let _ = project.code_in(&super::CodeReader::new(None).look(), super::Line::Shell(&text), ".");
+    let many: Vec<String> = (0..60).map(|i| format!("v{}=$v{i}$v{i}\n", i + 1)).collect();
+    for text in [deep, braces, "(".repeat(100_000), format!("v0=x\n{}$v60", many.concat())] {
+        let _ = project.code_in(&reader.look(), super::Line::Shell(&text), ".");
     }
 }
