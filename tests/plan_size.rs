@@ -111,7 +111,10 @@ fn fill(project: &Project, left: usize) -> usize {
         let mut batch = Vec::new();
         let mut ids = Vec::new();
         while let Some(&id) = wanted.get(at).filter(|_| batch.len() < 512) {
-            let Ok(resolved) = resolve(graph, id, &results, At { store: Some(&store), outside: &outside, look: &look }) else { break };
+            let Ok(resolved) = resolve(graph, id, &results, At { store: Some(&store), outside: &outside, look: &look })
+            else {
+                break;
+            };
             let folder = store.attempt_folder().expect("the store is writable");
             let measurements = BTreeMap::from([("wall_seconds".to_owned(), 60.0)]);
             let provenance = BTreeMap::from([("device".to_owned(), "cpu".to_owned())]);
