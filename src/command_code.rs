@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use pru_flow_cache::Digest;
 
-use crate::code::{self, CodeReader, CommandCode, Environment, Line, Look};
+use crate::code::{self, CodeReader, CommandCode, Environment, Line, Look, Variables};
 use crate::command::{Code, CommandLine, CommandWork, relative};
 use crate::graph::{ExternalFile, Graph, NodeId, Output};
 use crate::places::Places;
@@ -19,7 +19,7 @@ pub struct NodeCode {
     line: CommandLine,
     root: PathBuf,
     folder: PathBuf,
-    variables: BTreeMap<String, String>,
+    variables: Arc<Variables>,
     not_code: Vec<PathBuf>,
     /// What was found.
     pub found: Arc<CommandCode>,
@@ -45,7 +45,7 @@ impl NodeCode {
         graph: &Graph,
         id: NodeId,
         (work, sources): (&CommandWork, &[ExternalFile]),
-        look: &Look<'_>,
+        (outside, look): (&Outside, &Look<'_>),
     ) -> Result<Self, Missing> {
         let node = &graph.nodes[id];
         let places = places(graph, id, work, sources);
@@ -56,7 +56,7 @@ impl NodeCode {
         let own = node.outputs.iter().filter_map(|output| output.path.as_ref());
         let not_code = given.chain(own).map(|path| graph.root.join(path)).collect();
         let (root, folder) = (graph.root.clone(), graph.root.join(&work.cwd));
-        let variables = work.variables();
+        let variables = outside.variables(work);
         let mut code = Self { line, root, folder, variables, not_code, found: Arc::default() };
         code.found = code.look(look).map_err(|error| Missing { message: error.message, help: Some(error.help) })?;
         Ok(code)

@@ -121,7 +121,7 @@ pub fn resolve<'g>(
         let (mut code, mut keyed) = (None, Keyed::default());
         if let Work::Command(work) = &described.work {
             let in_words = |missing: Missing| Missing::in_one_line(&[missing]);
-            let found = NodeCode::find(graph, id, (work, &described.sources), look).map_err(in_words)?;
+            let found = NodeCode::find(graph, id, (work, &described.sources), (outside, look)).map_err(in_words)?;
             outside.doubt(found.warnings(work, &graph.nodes[id].stage));
             keyed = found.keyed(work, &sources, outside).map_err(in_words)?;
             code = Some(found);

@@ -274,7 +274,7 @@ fn check_sources(graph: &Graph, wanted: &[bool], outside: &Outside) -> Result<()
         let node = &graph.nodes[id];
         let mut all = outside.find_all(&node.described.sources).err().unwrap_or_default();
         if let Work::Command(work) = &node.described.work {
-            all.extend(NodeCode::find(graph, id, (work, &node.described.sources), &look).err());
+            all.extend(NodeCode::find(graph, id, (work, &node.described.sources), (outside, &look)).err());
         }
         for missing in all {
             problems.push(Problem::new(missing.message, node.span).maybe_help(missing.help));

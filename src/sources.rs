@@ -8,7 +8,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use pru_flow_cache::{Digest, StatCache};
 use serde_json::Value;
 
-use crate::code::CodeReader;
+use crate::code::{CodeReader, Variables};
+use crate::command::CommandWork;
 use crate::graph::ExternalFile;
 
 /// All that is known of files outside the store. Any number of threads may use one.
@@ -18,6 +19,8 @@ pub struct Outside {
     pub stat: StatCache,
     /// The code of commands.
     pub code: CodeReader,
+    /// The variables of commands, by what they add to those that all have.
+    variables: Mutex<HashMap<BTreeMap<String, String>, Arc<Variables>>>,
     /// What could not be followed in it, each told once: whether it has been.
     doubts: Mutex<BTreeMap<String, bool>>,
     /// Files of which single values are read, by path and content.
@@ -80,6 +83,18 @@ impl Outside {
         Ok(Found { name, path: path.to_owned(), digest, value })
     }
 
+    /// The variables that a command sees, but for those that it inherits unkeyed.
+    #[must_use]
+    pub fn variables(&self, work: &CommandWork) -> Arc<Variables> {
+        let mut known = self.variables.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(variables) = known.get(&work.env) {
+            return Arc::clone(variables);
+        }
+        let variables = Arc::new(Variables::new(work.variables()));
+        known.insert(work.env.clone(), Arc::clone(&variables));
+        variables
+    }
+
     /// Notes what could not be followed.
     pub fn doubt(&self, doubts: impl Iterator<Item = String>) {
         let mut known = self.doubts.lock().unwrap_or_else(PoisonError::into_inner);
@@ -118,6 +133,7 @@ impl Outside {
         Self {
             stat: StatCache::load(store),
             code: CodeReader::new(Some(store.join("index/code"))),
+            variables: Mutex::default(),
             doubts: Mutex::default(),
             parsed: Mutex::default(),
         }
