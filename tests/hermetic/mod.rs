@@ -52,6 +52,11 @@ impl Project {
         self.folder.path().join("project")
     }
 
+    /// The folder that commands take for the user's home.
+    pub fn home(&self) -> PathBuf {
+        self.folder.path().join("home")
+    }
+
     /// A path inside the project.
     pub fn path(&self, relative: impl AsRef<Path>) -> PathBuf {
         self.root().join(relative)
