@@ -29,7 +29,8 @@
 //! - [`plan`]: what a run would do. [`history`]: the nearest earlier result, for `explain`. [`estimate`]: how long
 //!   nodes took.
 //! - [`schedule`]: a pure state machine; simulated in its tests over every graph of four nodes.
-//! - [`execute`]: runs one node: checks its inputs, runs it, checks its sources, publishes.
+//! - [`execute`]: runs one node: checks its inputs, runs it, checks its sources, publishes. For `sandbox:`, `confine` with
+//!   `installed` prevents what is not declared, `stray` finds it afterwards.
 //! - [`run`]: the coordinator, which owns all state. [`results`]: copies of last outputs under readable names.
 //! - [`report`] and [`cli`]: the only rooms that print. [`project`]: where things lie.
 

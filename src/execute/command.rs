@@ -10,14 +10,15 @@ use std::sync::Arc;
 
 use pru_flow_stages::protocol::{Failure, FailureKind};
 
+use super::confine;
 use super::running::Running;
 use super::watcher::{Watcher, kill_group};
 use super::worker::describe;
 use crate::graph::CommandLine;
 use crate::template::{Part, split};
 
-/// Hidden subcommand: waits for one byte, then becomes the program in its arguments. So no program runs before the
-/// watcher knows of it.
+/// Hidden subcommand: waits until it may go, confines itself where it is told to, then becomes the program in its
+/// arguments. So no program runs before the watcher knows of it.
 pub const SUBCOMMAND: &str = "__exec";
 
 /// Variables that a command inherits; all others are cleared, as they are not part of the key. What these hold is not
@@ -89,12 +90,14 @@ pub fn run(line: &CommandLine, places: &Places, watcher: &Arc<Watcher>, running:
 /// Becomes the program: the main of the hidden subcommand. Returns only when that fails.
 #[must_use]
 pub fn exec(words: &[std::ffi::OsString]) -> u8 {
-    let mut byte = [0; 1];
+    let Some((program, arguments)) = words.split_first() else { return 125 };
     // Descriptor 0 itself, unbuffered; then nothing, so that no program waits for input that never comes.
-    if rustix::io::read(rustix::stdio::stdin(), &mut byte) != Ok(1) {
+    let pipe = rustix::io::dup(rustix::stdio::stdin()).map(File::from);
+    let Ok(confinement) = pipe.map_err(Into::into).and_then(confine::wait_for_go) else { return 125 };
+    if let Some(error) = confinement.and_then(|confinement| confinement.apply().err()) {
+        eprintln!("not run: {error}");
         return 125;
     }
-    let Some((program, arguments)) = words.split_first() else { return 125 };
     let error = Command::new(program).args(arguments).stdin(Stdio::null()).exec();
     eprintln!("{}: {error}", Path::new(program).display());
     if error.kind() == std::io::ErrorKind::NotFound { 127 } else { 126 }

@@ -4,10 +4,13 @@
 //! Knows nothing of the graph or of who waits for whom.
 
 pub mod command;
+pub mod confine;
 mod diverged;
+pub mod installed;
 pub mod logs;
 pub mod preview;
 pub mod running;
+pub mod stray;
 pub mod watcher;
 pub mod worker;
 
@@ -23,7 +26,9 @@ use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use pru_flow_cache::{Action, ActionInput, ActionKey, ActionResult, Finished, How, LocalStore, Put, StatCache, Verdict};
+use pru_flow_cache::{
+    Action, ActionInput, ActionKey, ActionResult, Finished, How, LocalStore, Put, StatCache, Verdict,
+};
 use pru_flow_stages::io::{Attempt, Input, InputFile, Progress, StageEvent, StageIo};
 use pru_flow_stages::protocol::{Failure, FailureKind, Hello};
 use pru_flow_stages::{StageDef, StageError};
