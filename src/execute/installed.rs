@@ -98,8 +98,9 @@ impl Software<'_> {
                     self.add_program(OsStr::new(&word), steps);
                 }
                 // A folder on the way may be a link too.
-                if let Ok(real) = path.canonicalize().map(|real| real.parent().map(Path::to_owned)) {
-                    real.into_iter().for_each(|folder| self.add_folder(&folder, steps));
+                let real = path.canonicalize().unwrap_or_default();
+                if let Some(folder) = real.parent() {
+                    self.add_folder(folder, steps);
                 }
             }
         }
@@ -109,14 +110,15 @@ impl Software<'_> {
     fn add_folder(&mut self, folder: &Path, steps: u32) {
         let Some(steps) = steps.checked_sub(1) else { return };
         let Some(prefix) = folder.parent().filter(|_| folder != Path::new("/")) else { return };
-        let is_of_project = folder.starts_with(self.root);
-        if let Some(base) = environment(prefix) {
-            if self.files.insert(prefix.to_owned())
-                && let Some(base) = base
-            {
+        if is_environment(prefix) && !self.root.starts_with(prefix) {
+            let is_new = self.files.insert(prefix.to_owned());
+            if let Some(base) = base_of(prefix).filter(|_| is_new) {
                 self.add_folder(&base, steps);
             }
-        } else if !is_of_project && !self.root.starts_with(folder) && self.files.insert(folder.to_owned()) {
+            return;
+        }
+        let is_of_project = folder.starts_with(self.root) || self.root.starts_with(folder);
+        if !is_of_project && self.files.insert(folder.to_owned()) {
             let name = folder.file_name().unwrap_or_default();
             // In a folder that the project lies in too (`~/bin` beside `~/project`), the rest is the user's.
             if self.root.starts_with(prefix) {
@@ -137,15 +139,16 @@ fn is_program(path: &Path) -> bool {
     path.metadata().is_ok_and(|stat| stat.is_file() && stat.permissions().mode() & 0o111 != 0)
 }
 
-/// Whether `prefix` is an environment of Python's or conda's: for one of Python's with the folder of the program that it
-/// was made with.
-fn environment(prefix: &Path) -> Option<Option<PathBuf>> {
-    if prefix.join("conda-meta").is_dir() {
-        return Some(None);
-    }
-    let text = std::fs::read_to_string(prefix.join("pyvenv.cfg")).ok()?;
-    let home = text.lines().filter_map(|line| line.split_once('=')).find(|(name, _)| name.trim() == "home");
-    Some(home.map(|(_, folder)| PathBuf::from(folder.trim())).filter(|folder| folder.is_absolute()))
+/// Whether `prefix` is an environment of Python's or conda's.
+fn is_environment(prefix: &Path) -> bool {
+    prefix.join("pyvenv.cfg").is_file() || prefix.join("conda-meta").is_dir()
+}
+
+/// The folder of the Python that an environment was made with.
+fn base_of(environment: &Path) -> Option<PathBuf> {
+    let text = std::fs::read_to_string(environment.join("pyvenv.cfg")).ok()?;
+    let (_, home) = text.lines().filter_map(|line| line.split_once('=')).find(|(name, _)| name.trim() == "home")?;
+    Some(PathBuf::from(home.trim())).filter(|folder| folder.is_absolute())
 }
 
 /// The words of a script's first line: its interpreter, and what that may start in turn (`#!/usr/bin/env python3`).
@@ -242,6 +245,10 @@ mod tests {
         std::fs::write(place.path("project/.venv/pyvenv.cfg"), home).unwrap();
         let found = place.software(&[], &["project/.venv/bin"]);
         assert!(found.contains(&place.path("project/.venv")) && found.contains(&place.path("base/lib")), "{found:?}");
+        // Unless it is the project.
+        std::fs::create_dir_all(place.path("project/bin")).unwrap();
+        std::fs::write(place.path("project/pyvenv.cfg"), "").unwrap();
+        assert!(!place.software(&[], &["project/bin"]).contains(&place.path("project")));
     }
 
     #[test]

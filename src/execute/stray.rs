@@ -106,7 +106,7 @@ impl Search<'_> {
         if ran.is_empty() {
             return Vec::new();
         }
-        let mut changed = self.changed_below(PathBuf::new(), clock.begin_ns);
+        let mut changed = self.changed_below(Path::new(""), clock.begin_ns);
         changed.sort_unstable_by_key(|(_, time)| *time);
         let mut strays = attribute(changed, ran);
         strays.sort_unstable();
@@ -114,8 +114,8 @@ impl Search<'_> {
     }
 
     /// Undeclared files below `folder`, a path from the root on, that changed after `since_ns`, and when.
-    fn changed_below(&self, folder: PathBuf, since_ns: i64) -> Vec<(PathBuf, i64)> {
-        let listed = std::fs::read_dir(self.root.join(&folder));
+    fn changed_below(&self, folder: &Path, since_ns: i64) -> Vec<(PathBuf, i64)> {
+        let listed = std::fs::read_dir(self.root.join(folder));
         let entries: Vec<DirEntry> = listed.into_iter().flatten().flatten().collect();
         let is_marked = entries.iter().any(|entry| MARKS.iter().any(|mark| entry.file_name() == *mark));
         if is_marked && !folder.as_os_str().is_empty() {
@@ -137,7 +137,7 @@ impl Search<'_> {
         }
         changed.retain(|(path, _)| !self.declared.contains(path));
         folders.retain(|path| !self.declared.contains(path) && !self.skipped.contains(&self.root.join(path)));
-        changed.par_extend(folders.into_par_iter().flat_map_iter(|path| self.changed_below(path, since_ns)));
+        changed.par_extend(folders.into_par_iter().flat_map_iter(|path| self.changed_below(&path, since_ns)));
         changed
     }
 }
