@@ -58,7 +58,7 @@ impl Place {
         let path = std::env::var_os("PATH").unwrap_or_default();
         let all: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
         let mut confinement = self.confinement.clone();
-        confinement.read.extend(software(&all, &path, &self.project.root()));
+        confinement.read.extend(software(&all, &path, &self.project.root(), &self.project.root()));
         let log = self.attempt.path().join("log");
         // As the engine opens it: each writes at the end.
         let file = File::options().create(true).append(true).open(&log).expect("the folder is writable");

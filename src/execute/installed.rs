@@ -36,6 +36,9 @@ pub const READ: [&str; 20] = [
     "/var/lib/snapd",
 ];
 
+/// What folders of programs are called.
+const OF_PROGRAMS: [&str; 4] = ["bin", "condabin", "sbin", "shims"];
+
 /// What lies beside a folder of programs and belongs to them.
 const BESIDE: [&str; 11] =
     ["Cellar", "etc", "include", "lib", "lib32", "lib64", "libexec", "opt", "share", "ssl", "version"];
@@ -44,10 +47,11 @@ const BESIDE: [&str; 11] =
 const STEPS_MAX: u32 = 16;
 
 /// What programs may read of the machine's own software beside [`READ`]: folders of the search path `path`, and where
-/// each program that `words` name (those of a command line, or texts for a shell) really lies, with its libraries.
+/// each program that `words` name (those of a command line, or texts for a shell) really lies, with its libraries. The
+/// command runs in `current`, a folder of the project in `root`.
 #[must_use]
-pub fn software(words: &[String], path: &OsStr, root: &Path) -> BTreeSet<PathBuf> {
-    let mut found = Software { root, path, files: BTreeSet::new() };
+pub fn software(words: &[String], path: &OsStr, root: &Path, current: &Path) -> BTreeSet<PathBuf> {
+    let mut found = Software { root, current, path, files: BTreeSet::new() };
     for folder in std::env::split_paths(path).filter(|folder| folder.is_absolute()) {
         found.add_folder(&folder, STEPS_MAX);
     }
@@ -62,19 +66,18 @@ pub fn software(words: &[String], path: &OsStr, root: &Path) -> BTreeSet<PathBuf
 
 struct Software<'a> {
     root: &'a Path,
+    current: &'a Path,
     path: &'a OsStr,
     files: BTreeSet<PathBuf>,
 }
 
 impl Software<'_> {
-    /// A program by its name, as a shell finds it, or by its absolute path; what is none is passed over.
+    /// A program by its name, as a shell finds it, or by its path; what is none is passed over.
     fn add_program(&mut self, name: &OsStr, steps: u32) {
-        let found = if Path::new(name).is_absolute() {
-            Some(PathBuf::from(name))
-        } else if Path::new(name).components().count() == 1 {
-            std::env::split_paths(self.path).map(|folder| folder.join(name)).find(|path| path.is_file())
+        let found = if Path::new(name).components().count() > 1 {
+            Some(self.current.join(name))
         } else {
-            None
+            std::env::split_paths(self.path).map(|folder| folder.join(name)).find(|path| path.is_file())
         };
         if let Some(path) = found.filter(|path| is_program(path)) {
             self.add_file(&path, steps);
@@ -88,9 +91,7 @@ impl Software<'_> {
         if !path.starts_with(self.root) {
             self.files.insert(path.to_owned());
         }
-        if let Some(folder) = path.parent() {
-            self.add_folder(folder, steps);
-        }
+        self.add_folder_of(path, steps);
         match std::fs::read_link(path) {
             Ok(target) => self.add_file(&path.parent().unwrap_or(path).join(target), steps),
             Err(_) => {
@@ -98,11 +99,17 @@ impl Software<'_> {
                     self.add_program(OsStr::new(&word), steps);
                 }
                 // A folder on the way may be a link too.
-                let real = path.canonicalize().unwrap_or_default();
-                if let Some(folder) = real.parent() {
-                    self.add_folder(folder, steps);
-                }
+                self.add_folder_of(&path.canonicalize().unwrap_or_default(), steps);
             }
+        }
+    }
+
+    /// The folder that a program lies in, when it is one of programs: beside a script in a folder of data lie data.
+    fn add_folder_of(&mut self, program: &Path, steps: u32) {
+        if let Some(folder) = program.parent()
+            && OF_PROGRAMS.iter().any(|name| folder.file_name() == Some(OsStr::new(name)))
+        {
+            self.add_folder(folder, steps);
         }
     }
 
@@ -127,16 +134,26 @@ impl Software<'_> {
             if name == "shims" {
                 // The whole of what makes shims (`pyenv`, `asdf`) lies beside them.
                 self.files.insert(prefix.to_owned());
-            } else if name == "bin" || name == "sbin" || name == "condabin" {
+            } else if OF_PROGRAMS.iter().any(|known| name == *known) {
                 self.files.extend(BESIDE.iter().map(|name| prefix.join(name)).filter(|path| path.exists()));
             }
         }
     }
 }
 
+/// Whether a file is a program: on some file systems every file may be run.
 fn is_program(path: &Path) -> bool {
     use std::os::unix::fs::PermissionsExt;
-    path.metadata().is_ok_and(|stat| stat.is_file() && stat.permissions().mode() & 0o111 != 0)
+    let may_run = path.metadata().is_ok_and(|stat| stat.is_file() && stat.permissions().mode() & 0o111 != 0);
+    let start = if may_run { start_of(path) } else { Vec::new() };
+    start.starts_with(b"#!") || start.starts_with(b"\x7fELF")
+}
+
+/// The first bytes of a file; of one that cannot be read, none.
+fn start_of(path: &Path) -> Vec<u8> {
+    let mut start = Vec::new();
+    let _ = File::open(path).and_then(|file| file.take(256).read_to_end(&mut start));
+    start
 }
 
 /// Whether `prefix` is an environment of Python's or conda's.
@@ -153,10 +170,8 @@ fn base_of(environment: &Path) -> Option<PathBuf> {
 
 /// The words of a script's first line: its interpreter, and what that may start in turn (`#!/usr/bin/env python3`).
 fn interpreter(path: &Path) -> Vec<String> {
-    let mut start = Vec::new();
-    // What cannot be read has no interpreter that we could find.
-    let _ = File::open(path).and_then(|file| file.take(256).read_to_end(&mut start));
-    let text = String::from_utf8_lossy(&start).into_owned();
+    let start = start_of(path);
+    let text = String::from_utf8_lossy(&start);
     let line = text.lines().next().and_then(|line| line.strip_prefix("#!")).unwrap_or_default();
     line.split_whitespace().map(str::to_owned).collect()
 }
@@ -185,7 +200,8 @@ mod tests {
         fn software(&self, words: &[&str], path: &[&str]) -> BTreeSet<PathBuf> {
             let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
             let folders = path.iter().map(|folder| self.path(folder));
-            software(&words, &std::env::join_paths(folders).unwrap(), &self.path("project"))
+            let root = self.path("project");
+            software(&words, &std::env::join_paths(folders).unwrap(), &root, &root)
         }
     }
 
@@ -220,6 +236,10 @@ mod tests {
             place.program("tools/run", &format!("#!/usr/bin/env -S {}\n", place.path("py/bin/python3").display()));
         let found = place.software(&[script.to_str().unwrap()], &[]);
         assert!(found.contains(&place.path("py/lib")) && found.contains(&script), "{found:?}");
+        // Data beside a script, or that may be run because all files may, are not opened with it.
+        let data = place.program("tools/data.csv", "1,2");
+        let found = place.software(&[script.to_str().unwrap(), data.to_str().unwrap()], &[]);
+        assert!(!found.contains(&data) && !found.contains(&place.path("tools")), "{found:?}");
         place.program("home/.pyenv/shims/python", "#!/bin/sh\n");
         assert!(place.software(&[], &["home/.pyenv/shims"]).contains(&place.path("home/.pyenv")));
     }
@@ -245,6 +265,13 @@ mod tests {
         std::fs::write(place.path("project/.venv/pyvenv.cfg"), home).unwrap();
         let found = place.software(&[], &["project/.venv/bin"]);
         assert!(found.contains(&place.path("project/.venv")) && found.contains(&place.path("base/lib")), "{found:?}");
+        // Also when its Python is named and not on the path.
+        symlink(place.path("base/bin/python3"), place.path("project/.venv/bin/python")).unwrap();
+        for text in [".venv/bin/python train.py", "./.venv/bin/python -m x"] {
+            let found = place.software(&["sh", "-c", text], &[]);
+            let venv = found.iter().any(|path| path.ends_with(".venv"));
+            assert!(venv && found.contains(&place.path("base/lib")), "{found:?}");
+        }
         // Unless it is the project.
         std::fs::create_dir_all(place.path("project/bin")).unwrap();
         std::fs::write(place.path("project/pyvenv.cfg"), "").unwrap();
