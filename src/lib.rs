@@ -39,7 +39,8 @@
 //!   nodes took.
 //! - [`adopt`]: files in the project as results of nodes that were not run.
 //! - [`schedule`]: a pure state machine; simulated in its tests over every graph of four nodes.
-//! - [`execute`]: runs one node: checks its inputs, runs it, checks its sources, publishes.
+//! - [`execute`]: runs one node: checks its inputs, runs it, checks its sources, publishes. For `sandbox:`, `confine` with
+//!   `installed` prevents what is not declared, `stray` finds it afterwards.
 //! - [`run`]: the coordinator, which owns all state. [`results`]: copies of last outputs under readable names.
 //! - [`schema`]: a JSON Schema of pipelines, for editors.
 //! - [`report`] and [`cli`]: the only rooms that print. [`project`]: where things lie.

@@ -4,6 +4,7 @@
 mod before;
 mod deadline;
 mod keeping;
+mod strays;
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,10 +15,11 @@ use std::time::{Duration, Instant};
 use pru_flow_cache::{ActionKey, ActionResult, LocalStore, Store};
 use pru_flow_stages::io::Progress;
 
+use crate::command::Sandbox;
 use crate::diverged;
 use crate::execute::workspace::Workspace;
 use crate::execute::{Executor, Message, Outcome, Task};
-use crate::graph::{Described, Device, Graph, NodeId};
+use crate::graph::{Described, Device, Graph, NodeId, Work};
 use crate::plan::{At, Resolved, Unresolved, resolve};
 use crate::problem::{Problem, Problems};
 use crate::project::Project;
@@ -28,6 +30,7 @@ use crate::values::Unknown;
 use before::{check_devices, check_limits, check_sources, limits, need, needs_worker};
 use deadline::Deadline;
 use keeping::{Bypass, Keeping, anew};
+use strays::Watched;
 
 /// How long a node is given to stop before its process is killed.
 const GRACE: Duration = Duration::from_secs(10);
@@ -195,6 +198,7 @@ pub fn run(
     for (last, node) in last.iter_mut().zip(&graph.nodes) {
         *last |= node.outputs.iter().any(|output| output.path.is_some() && output.keep);
     }
+    let watched = Watched::new(graph, wanted, &project.root, store.root());
     let mut coordinator = Coordinator {
         graph,
         store,
@@ -211,6 +215,7 @@ pub fn run(
         bypass: vec![None; graph.nodes.len()],
         anew: anew(graph, wanted, &options.force),
         keeping: Keeping::new(graph, wanted),
+        watched,
         workspace,
         running: BTreeMap::new(),
         computing: BTreeMap::new(),
@@ -223,6 +228,7 @@ pub fn run(
     let start = Instant::now();
     coordinator.observer.started(count);
     coordinator.drive(&receiver);
+    coordinator.tell_strays();
     coordinator.restore_outputs();
     let wall = start.elapsed();
     let totals = Totals::of(&coordinator.ended);
@@ -267,6 +273,7 @@ struct Coordinator<'a> {
     /// Nodes that are still to run in any case.
     anew: BTreeMap<NodeId, Bypass>,
     keeping: Keeping,
+    watched: Watched,
     workspace: Arc<Workspace>,
     /// Nodes that run, and when they are to be stopped.
     running: BTreeMap<NodeId, Deadline>,
@@ -474,7 +481,9 @@ impl Coordinator<'_> {
         self.observer.node_started(&node.name, &resolved.key);
         tracing::info!(node = %node.name, key = %resolved.key, "start");
         let Described { work, resources, device, policy, .. } = resolved.described.into_owned();
-        self.running.insert(id, Deadline::of(&policy));
+        let watched = matches!(&work, Work::Command(work) if work.sandbox == Sandbox::Warn);
+        let begin_ns = self.watched.now_ns().filter(|_| watched);
+        self.running.insert(id, Deadline::of(&policy, begin_ns));
         self.executor.start(Task {
             id,
             name: node.name.clone(),
@@ -495,7 +504,9 @@ impl Coordinator<'_> {
     }
 
     fn finished(&mut self, id: NodeId, outcome: Outcome, wall: Duration) {
-        let timed_out = self.running.remove(&id).and_then(|deadline| deadline.passed());
+        let deadline = self.running.remove(&id);
+        self.note_ran(id, deadline.as_ref().and_then(|deadline| deadline.begin_ns));
+        let timed_out = deadline.and_then(|deadline| deadline.passed());
         let outcome = match (outcome, timed_out) {
             // It was asked to stop for this, and not by the user.
             (Outcome::Stopped, Some(after)) if self.signal.is_none() => Outcome::Failed(

@@ -9,7 +9,7 @@ use pru_flow_cache::LocalStore;
 
 use super::{DONE, STAGE_FAILED, print, shown};
 use crate::execute::workspace::Workspace;
-use crate::execute::{Executor, worker};
+use crate::execute::{Executor, confine, worker};
 use crate::sources::Outside;
 
 pub(super) const EXAMPLES: &str = "\
@@ -29,6 +29,11 @@ pub(super) fn doctor(args: &DoctorArgs) -> u8 {
         format!("pru-flow   {} (build {})\n", env!("CARGO_PKG_VERSION"), pru_flow_stages::protocol::BUILD_ID);
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     text.push_str(&format!("cores      {cores}\n"));
+    text.push_str(&match confine::available() {
+        Ok(version) => format!("sandbox    off, warn, enforce (Landlock {version})\n"),
+        // No problem for those who do not ask for it.
+        Err(reason) => format!("sandbox    off, warn ({reason})\n"),
+    });
     let current = std::env::current_dir().unwrap_or_default();
     let folder = current.join(&args.store);
     let existed = folder.exists();

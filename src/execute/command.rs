@@ -1,8 +1,7 @@
 //! `command:` stages: any program, run in the project's root, its output in the node's log.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
-use std::io::Write;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -11,17 +10,19 @@ use std::sync::Arc;
 use pru_flow_cache::How;
 use pru_flow_stages::protocol::{Failure, FailureKind};
 
+use super::confine::{self, Confinement, Placeholders};
 use super::running::Running;
 use super::watcher::{Watcher, kill_group};
 use super::worker::describe;
 use super::workspace::is_as_stored;
 use super::{Message, Shared, Task, failed, output_path};
-use crate::command::{CommandLine, CommandWork, relative};
+use super::{installed, log_tail};
+use crate::command::{CommandLine, CommandWork, Sandbox, relative};
 use crate::keying::Given;
 use crate::places::Places;
 
-/// Hidden subcommand: waits for one byte, then becomes the program in its arguments. So no program runs before the
-/// watcher knows of it.
+/// Hidden subcommand: waits until it may go, confines itself where it is told to, then becomes the program in its
+/// arguments. So no program runs before the watcher knows of it.
 pub const SUBCOMMAND: &str = "__exec";
 
 impl Shared {
@@ -63,8 +64,20 @@ impl Shared {
         let places = self.places(task, work, folder)?;
         let watcher = self.watcher().map_err(failed)?;
         let root = self.workspace.path(Path::new(""));
-        run(work, &root, &places, log, watcher, running)?;
-        check_outputs(task, &root, folder).map_err(failed)
+        let words = words(work, &places)?;
+        let mut sandbox = match work.sandbox {
+            Sandbox::Enforce => Some(Enforced::prepare(task, work, (&root, folder), &words).map_err(failed)?),
+            Sandbox::Off | Sandbox::Warn => None,
+        };
+        let ran = run((work, &words), &root, log, sandbox.as_ref(), watcher, running);
+        if let Some(sandbox) = &mut sandbox {
+            sandbox.outputs.remove_unwritten();
+        }
+        let done = ran.and_then(|()| check_outputs(task, &root, folder).map_err(failed));
+        done.map_err(|failure| match sandbox.and_then(|_| confine::hint(&log_tail(log, HINT_LINES))) {
+            Some(hint) => Failure { message: format!("{}; {hint}", failure.message), ..failure },
+            None => failure,
+        })
     }
 
     /// Copies of inputs in the attempt's folder, inputs that lie in the project, and the paths of the outputs.
@@ -144,29 +157,80 @@ fn port_name(folder: &Path) -> &str {
     folder.file_name().and_then(|name| name.to_str()).unwrap_or_default()
 }
 
+/// Lines of a log in which a denied access is looked for.
+const HINT_LINES: usize = 50;
+
+/// What a confined command can reach, and what was made for it.
+struct Enforced {
+    confinement: Confinement,
+    outputs: Placeholders,
+    /// Its own folder for temporary files.
+    temporary: PathBuf,
+}
+
+impl Enforced {
+    /// Makes the outputs that have a path, so that they, and nothing beside them, can be written.
+    fn prepare(
+        task: &Task,
+        work: &CommandWork,
+        (root, folder): (&Path, &Path),
+        words: &[String],
+    ) -> Result<Self, String> {
+        let cannot = |path: &Path, error: std::io::Error| format!("preparing {}: {error}", path.display());
+        let (temporary, out) = (folder.join("tmp"), folder.join("out"));
+        for path in [&temporary, &out] {
+            fs::create_dir_all(path).map_err(|error| cannot(path, error))?;
+        }
+        let mut outputs = Placeholders::default();
+        let mut confinement = Confinement { write: vec![temporary.clone(), out], ..Confinement::default() };
+        for (path, is_folder) in task.outputs.iter().filter_map(|o| Some((o.path.as_ref()?, o.folder == Some(true)))) {
+            let path = root.join(path);
+            outputs.add(&path, is_folder).map_err(|error| cannot(&path, error))?;
+            confinement.write.push(path);
+        }
+        let given = task.inputs.values().flatten().filter_map(|given| given.output.path.as_ref());
+        let sources = task.sources.iter().filter(|found| found.is_file());
+        confinement.read.extend(sources.map(|found| found.path.clone()));
+        confinement.read.extend(given.map(|path| root.join(path)));
+        confinement.read.push(folder.join("in"));
+        // Python looks for modules beside a script.
+        let code = task.code.iter().flat_map(|code| &code.found.files);
+        let beside = code.filter_map(|file| file.parent()).filter(|folder| folder.starts_with(root));
+        confinement.list.extend(beside.map(Path::to_owned).collect::<BTreeSet<_>>());
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        confinement.read.extend(installed::software(words, &path, root, &root.join(&work.cwd)));
+        Ok(Self { confinement, outputs, temporary })
+    }
+}
+
+/// The program and its arguments.
+fn words(work: &CommandWork, places: &Places) -> Result<Vec<String>, Failure> {
+    Ok(match places.fill(&work.line).map_err(failed)? {
+        CommandLine::Shell(text) => vec!["sh".to_owned(), "-c".to_owned(), text],
+        CommandLine::Words(words) => words,
+    })
+}
+
 /// Runs a command and waits for its end.
 fn run(
-    work: &CommandWork,
+    (work, words): (&CommandWork, &[String]),
     root: &Path,
-    places: &Places,
     log: &Path,
+    sandbox: Option<&Enforced>,
     watcher: &Arc<Watcher>,
     running: &Running,
 ) -> Result<(), Failure> {
-    let words = match places.fill(&work.line).map_err(failed)? {
-        CommandLine::Shell(text) => vec!["sh".to_owned(), "-c".to_owned(), text],
-        CommandLine::Words(words) => words,
-    };
     let cannot_log = |e| failed(format!("the log {} cannot be written: {e}", log.display()));
     let log = File::options().create(true).append(true).open(log).map_err(cannot_log)?;
     let cannot = |error: std::io::Error| failed(format!("`{}` cannot be started: {error}", words[0]));
     let mut child = super::this_program()
         .arg(SUBCOMMAND)
-        .args(&words)
+        .args(words)
         .current_dir(root.join(&work.cwd))
         .env_clear()
         .envs(work.pass_env.iter().filter_map(|name| std::env::var_os(name).map(|value| (name, value))))
         .envs(work.variables())
+        .envs(sandbox.map(|sandbox| ("TMPDIR", &sandbox.temporary)))
         .stdin(Stdio::piped())
         .stdout(log.try_clone().map_err(cannot)?)
         .stderr(log)
@@ -178,7 +242,9 @@ fn run(
     running.set_command(group);
     // Without the byte the child ends by itself; in any case it is waited for.
     let pipe = child.stdin.take();
-    let go = listed.and_then(|()| pipe.map_or(Ok(()), |mut pipe| pipe.write_all(b"g")));
+    let go = listed.and_then(|()| {
+        pipe.map_or(Ok(()), |mut pipe| confine::let_go(&mut pipe, sandbox.map(|sandbox| &sandbox.confinement)))
+    });
     let status = child.wait().and_then(|status| go.map(|()| status));
     running.clear();
     // What the program has left running goes with it.
@@ -194,12 +260,14 @@ fn run(
 /// Becomes the program: the main of the hidden subcommand. Returns only when that fails.
 #[must_use]
 pub fn exec(words: &[std::ffi::OsString]) -> u8 {
-    let mut byte = [0; 1];
+    let Some((program, arguments)) = words.split_first() else { return 125 };
     // Descriptor 0 itself, unbuffered; then nothing, so that no program waits for input that never comes.
-    if rustix::io::read(rustix::stdio::stdin(), &mut byte) != Ok(1) {
+    let pipe = rustix::io::dup(rustix::stdio::stdin()).map(File::from);
+    let Ok(confinement) = pipe.map_err(Into::into).and_then(confine::wait_for_go) else { return 125 };
+    if let Some(error) = confinement.and_then(|confinement| confinement.apply().err()) {
+        eprintln!("not run: {error}");
         return 125;
     }
-    let Some((program, arguments)) = words.split_first() else { return 125 };
     let error = Command::new(program).args(arguments).stdin(Stdio::null()).exec();
     eprintln!("{}: {error}", Path::new(program).display());
     if error.kind() == std::io::ErrorKind::NotFound { 127 } else { 126 }

@@ -4,10 +4,13 @@
 //! Knows nothing of the graph or of who waits for whom.
 
 pub mod command;
+pub mod confine;
 mod diverged;
+pub mod installed;
 pub mod logs;
 pub mod preview;
 pub mod running;
+pub mod stray;
 pub mod watcher;
 pub mod worker;
 pub mod workspace;

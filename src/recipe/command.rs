@@ -81,6 +81,8 @@ fn output_of(spec: &OutputSpec, scope: &Scope<'_>, problems: &mut Problems) -> O
     if let Some((node, text)) = filled_text(spec.path.as_ref(), scope, "a path", problems) {
         match path_in_project(&text) {
             Ok(path) => {
+                // A slash at the end says that it is a folder; else it is whatever the command makes.
+                output.folder = text.ends_with('/').then_some(true);
                 output.file_name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
                 output.path = Some(path);
             }

@@ -6,12 +6,13 @@ use std::path::Path;
 use pru_flow_stages::StageDef;
 
 use super::RunOptions;
+use crate::command::Sandbox;
 use crate::command_code::NodeCode;
-use crate::execute::Executor;
+use crate::execute::{Executor, confine};
 use crate::graph::{Described, Device, Graph, GraphNode, Work};
 use crate::problem::{Problem, Problems};
 use crate::schedule::{Limits, Need};
-use crate::sources::Outside;
+use crate::sources::{Missing, Outside};
 
 pub(super) fn need(described: &Described, options: &RunOptions) -> Need {
     let Described { resources, policy, named, .. } = described;
@@ -56,6 +57,9 @@ pub(super) fn check_sources(graph: &Graph, wanted: &[bool], outside: &Outside) -
         let node = &graph.nodes[id];
         let mut all = outside.find_all(&node.described.sources).err().unwrap_or_default();
         if let Work::Command(work) = &node.described.work {
+            if work.sandbox == Sandbox::Enforce {
+                all.extend(confine::available().err().map(|message| Missing { message, help: None }));
+            }
             all.extend(NodeCode::find(graph, id, (work, &node.described.sources), (outside, &look)).err());
         }
         for missing in all {

@@ -12,11 +12,13 @@ pub(super) struct Deadline {
     /// When it was asked to stop for this.
     asked: Option<Instant>,
     killed: bool,
+    /// When it began, in the time of the project's files; `None` where its writes are not watched.
+    pub(super) begin_ns: Option<i64>,
 }
 
 impl Deadline {
-    pub(super) fn of(policy: &Policy) -> Self {
-        Self { started: Instant::now(), timeout: policy.timeout, asked: None, killed: false }
+    pub(super) fn of(policy: &Policy, begin_ns: Option<i64>) -> Self {
+        Self { started: Instant::now(), timeout: policy.timeout, asked: None, killed: false, begin_ns }
     }
 
     /// The timeout, if the node was asked to stop for it.
