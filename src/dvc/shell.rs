@@ -78,7 +78,7 @@ const CHANGES: [&str; 20] = [
 /// Whether a command may stand in a row of others without a shell of its own: it is one program with its words.
 fn is_simple(text: &str) -> bool {
     let first = text.split_whitespace().next().unwrap_or("");
-    let quotes = |quote: char| text.matches(quote).count() % 2 == 0;
+    let quotes = |quote: char| text.matches(quote).count().is_multiple_of(2);
     let syntax = [";", "&", "||", "#", "<<", "`", "(", ")", " {", "} "];
     let lines = text.lines().rev().skip(1).all(|line| line.ends_with('\\'));
     !CHANGES.contains(&first)
