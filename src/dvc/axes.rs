@@ -88,7 +88,7 @@ impl Matrix {
     fn note_attribute(&mut self, part: &Part, for_shell: bool, coordinates: &[Coordinate]) -> Result<(), String> {
         let Part::Value { text, from, written } = part else { return Ok(()) };
         if matches!(from, From::Item(_) | From::Key) && for_shell && !needs_no_quotes(text) {
-            return Err(format!("`${{{written}}}` is `{text}`, which stands in the command as it is"));
+            return Err(format!("`${{{written}}}` is `{text}`, which DVC puts into the command without quotes"));
         }
         match from {
             From::Params(_) | From::Here => {}
