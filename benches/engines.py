@@ -36,17 +36,17 @@ def write_ninja(folder, n):
 
 def write_pru_flow(folder, n):
     (folder / "pru-flow.toml").write_text("")
-    stages = {"src": {"command": "cksum in/src > ${outputs.sum}", "outputs": {"sum": "sum"}}}
+    stages = {"src": {"command": "cksum in/src > ${outputs.sum}", "outputs": {"sum": "out/src"}}}
     for i in range(n):
         stages[f"m{i}"] = {
             "command": f"cksum ${{inputs.src}} in/l{i} > ${{outputs.sum}}",
             "inputs": {"src": "src.sum"},
-            "outputs": {"sum": "sum"},
+            "outputs": {"sum": f"out/m{i}"},
         }
     stages["sink"] = {
         "command": "cksum ${inputs.all} > ${outputs.sum}",
         "inputs": {"all": [f"m{i}.sum" for i in range(n)]},
-        "outputs": {"sum": "sum"},
+        "outputs": {"sum": "out/sink"},
     }
     # JSON is YAML.
     (folder / "bench.yaml").write_text(json.dumps({"version": 1, "name": "bench", "stages": stages}))

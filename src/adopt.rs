@@ -9,7 +9,7 @@ use pru_flow_cache::{ActionResult, Finished, LocalStore, Put, Store, StoreError}
 use crate::execute::workspace::Workspace;
 use crate::graph::{GraphNode, NodeId};
 use crate::keep;
-use crate::plan::{Unresolved, resolve};
+use crate::plan::{At, Unresolved, resolve};
 use crate::project::Project;
 use crate::sources::Outside;
 use crate::values::Unknown;
@@ -40,11 +40,11 @@ pub fn adopt(
     let wanted = graph.closure(asked);
     let workspace = Workspace::open(&project.root, store.root());
     let mut results: Vec<Option<Arc<ActionResult>>> = vec![None; graph.nodes.len()];
-    let mut told = Vec::new();
+    let (mut told, look) = (Vec::new(), outside.code.look());
     for &id in graph.order.iter().filter(|id| wanted[**id]) {
         let node = &graph.nodes[id];
         let is_asked = asked.contains(&id);
-        let resolved = match resolve(graph, id, &results, (Some(store), outside)) {
+        let resolved = match resolve(graph, id, &results, At { store: Some(store), outside, look: &look }) {
             Ok(resolved) => resolved,
             Err(unresolved) => {
                 if is_asked || asked.is_empty() {

@@ -36,7 +36,25 @@ pub struct CommandWork {
     pub sandbox: Sandbox,
 }
 
+/// Variables that a command inherits; all others are cleared, as they are not part of the key. What these hold is not
+/// either: a command's result must not depend on them.
+const INHERITED: &[&str] = &["PATH", "HOME", "USER", "LOGNAME", "SHELL", "TMPDIR", "VIRTUAL_ENV", "CONDA_PREFIX"];
+
+/// Variables that every command is given: `sort` and `date` are to say the same everywhere, and so are the sets of
+/// Python; and Python is not to take the bytecode of a file that was edited within the same second for its own.
+const FIXED: [(&str, &str); 4] =
+    [("LC_ALL", "C.UTF-8"), ("TZ", "UTC"), ("PYTHONHASHSEED", "0"), ("PYTHONDONTWRITEBYTECODE", "1")];
+
 impl CommandWork {
+    /// The variables that it is given, but for those of `pass_env`.
+    #[must_use]
+    pub fn variables(&self) -> BTreeMap<String, String> {
+        let inherited = INHERITED.iter().filter_map(|name| Some(((*name).to_owned(), std::env::var(name).ok()?)));
+        let fixed = FIXED.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let own = self.env.iter().map(|(name, value)| (name.clone(), value.clone()));
+        inherited.chain(fixed).chain(own).collect()
+    }
+
     /// A text for the shell, run in the project's root, of which nothing more is said.
     #[must_use]
     pub fn shell(text: &str) -> Self {

@@ -6,24 +6,15 @@ use std::path::Path;
 use crate::command::{CommandLine, plain};
 use crate::graph::ExternalFile;
 
-/// The program and every word of a command that may be a file or folder: an edited script is another key. Words
+/// Every word of a command that may be a file or folder: an edited script is another key. Words
 /// that name nothing cost nothing, so the text is cut wherever the shell, or an option, might cut it. Paths start in
 /// `folder`, where the command runs.
 #[must_use]
 pub fn files_named_in(command: &CommandLine, root: &Path, folder: &Path) -> Vec<ExternalFile> {
-    let (text, program) = match command {
-        CommandLine::Shell(text) => (text.clone(), text.split_whitespace().next()),
-        CommandLine::Words(words) => (words.join("\n"), words.first().map(String::as_str)),
+    let text = match command {
+        CommandLine::Shell(text) => text.clone(),
+        CommandLine::Words(words) => words.join("\n"),
     };
-    let mut files = Vec::new();
-    if let Some(program) = program.filter(|program| !program.contains(['/', '$'])) {
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        let candidates = std::env::split_paths(&path).map(|folder| folder.join(program)).collect();
-        // The first word of a text may be the shell's own (`cd`, `for`, `(`).
-        let direct = matches!(command, CommandLine::Words(_));
-        let hint = direct.then(|| format!("the program `{program}` is not on the PATH"));
-        files.push(ExternalFile { name: "program".to_owned(), candidates, folders: false, hint, value: None });
-    }
     let whole = text.split('\n').flat_map(|line| line.split(['\'', '"']));
     let pieces = text.split(|c: char| c.is_whitespace() || "\'\"`;|&<>()=,".contains(c));
     let mut named: Vec<&str> = whole.chain(pieces).filter(|word| may_be_a_file(word)).collect();
@@ -33,7 +24,7 @@ pub fn files_named_in(command: &CommandLine, root: &Path, folder: &Path) -> Vec<
         let written = only_written(&text);
         named.retain(|word| !written.contains(word));
     }
-    files.extend(named.into_iter().map(|word| {
+    let file = |word: &str| {
         let path = plain(&folder.join(word));
         ExternalFile {
             name: format!("file:{word}"),
@@ -43,8 +34,8 @@ pub fn files_named_in(command: &CommandLine, root: &Path, folder: &Path) -> Vec<
             hint: None,
             value: None,
         }
-    }));
-    files
+    };
+    named.into_iter().map(file).collect()
 }
 
 /// Words of a text for the shell that stand behind `>` or `>>` wherever they stand: what is written is not read.

@@ -71,6 +71,7 @@ mod tests {
             outputs: Vec::new(),
             span: Span::file(0, 0),
             imported: false,
+            unfit: Vec::new(),
         }
     }
 

@@ -1,39 +1,44 @@
 //! Pipeline -> [`Graph`]: cells of every matrix, params with defaults, inputs and results resolved to nodes, order.
 //!
-//! Reports every problem of the pipeline and of what it imports in one pass. Reads no file and knows nothing of what
-//! is cached.
+//! Reports every problem of the pipeline and of what it imports in one pass. Reads no file but those that hold values of
+//! axes, and knows nothing of what is cached.
 
+mod published;
+mod references;
 mod writes;
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use pru_flow_stages::{Arity, Port, Sees};
 use rayon::prelude::*;
 
-use crate::command::{names_a_file, path_in_project};
-use crate::graph::{Graph, GraphNode, NeededResult, NodeId, PortInputs, Publish, Waiting, Work};
+use crate::broken::{Unfit, of_cells};
+use crate::graph::{Graph, GraphNode, NeededResult, NodeId, PortInputs, Waiting, Work};
+use crate::matrix::file::ValueFiles;
 use crate::matrix::{Coordinates, cells};
 use crate::order::{Ordered, order};
 use crate::params::ParamTypes;
 use crate::pipeline::{self, Pipeline, StageSpec};
-use crate::problem::{Problem, Problems, Span, did_you_mean, suggest};
+use crate::problem::{Problem, Problems, SourceText, Span, suggest};
 use crate::recipe::{Bases, Recipe};
 use crate::selector::{ResultName, Selector, node_name};
-use crate::template::{Awaited, Results, Scope};
+use crate::template::{Awaited, Results};
 use crate::yaml::{Node, Value};
+use references::{Need, Reader, Refused, StageCells, asks_for_many};
 
 /// Expands a pipeline whose params are settled (see `overrides`). Everything that is wrong with it goes to `problems`:
-/// with any, the graph is of no use.
+/// with any, the graph is of no use. Files that are read on the way are added to `source`.
 #[must_use]
-pub fn expand(pipeline: &Pipeline, bases: &Bases, problems: &mut Problems) -> Graph {
+pub fn expand(pipeline: &Pipeline, bases: &Bases, source: &mut SourceText, problems: &mut Problems) -> Graph {
     let mut expansion = Expansion {
         bases: Arc::new(bases.clone()),
+        files: ValueFiles::new(bases, source),
         nodes: Vec::new(),
         by_stage: BTreeMap::new(),
         types: BTreeMap::new(),
-        unfit: BTreeMap::new(),
+        several: BTreeMap::new(),
     };
     expansion.add_pipeline(pipeline, "", problems);
     for id in 0..expansion.nodes.len() {
@@ -41,61 +46,58 @@ pub fn expand(pipeline: &Pipeline, bases: &Bases, problems: &mut Problems) -> Gr
         expansion.connect_results(id, problems);
     }
     let publish = expansion.publish(pipeline, problems);
-    let Expansion { mut nodes, unfit, .. } = expansion;
-    for (mut problem, others) in unfit.into_values() {
-        if others > 0 {
-            problem.message.push_str(&format!(" (and {others} more cells)"));
-        }
-        problems.push(problem);
+    let limits = published::limits(pipeline, problems);
+    let Expansion { mut nodes, several, files, by_stage, .. } = expansion;
+    for (problem, others) in several.into_values() {
+        problems.push(of_cells(problem, others));
     }
+    let away = by_stage.into_iter().filter(|(_, cells)| cells.has_away()).map(|(stage, _)| stage).collect();
     let ordered: Vec<Ordered<'_>> = nodes.iter().map(Cell::ordered).collect();
     let order = order(&ordered, problems);
     drop(ordered);
     let paths = writes::check(&mut nodes, &publish, &bases.root, problems);
     let nodes = nodes.into_iter().map(|cell| cell.node).collect();
     let publish = publish.into_iter().map(|(_, publish)| publish).collect();
-    Graph { nodes, order, limits: limits(pipeline, problems), publish, paths, root: bases.root.clone() }
+    let graph = Graph { nodes, order, files: files.read(), away, limits, publish, paths, root: bases.root.clone() };
+    if !problems.is_empty() {
+        // Nothing runs, so all that is wrong is told at once.
+        let all: Vec<NodeId> = (0..graph.nodes.len()).collect();
+        problems.extend(graph.unfit(&all));
+    }
+    graph
+}
+
+fn coordinates(matrix: &Coordinates) -> Vec<(String, String)> {
+    matrix.iter().map(|one| (one.axis.to_string(), one.value.scalar_text().unwrap_or_default())).collect()
+}
+
+/// Whether the cell is there, by its stage's `when`.
+fn is_there(recipe: &Recipe, matrix: &Coordinates, problems: &mut Problems) -> bool {
+    let Some(when) = &recipe.spec.when else { return true };
+    let filled = recipe.scope(matrix).fill(when, problems);
+    match filled.value {
+        Value::Bool(there) => there,
+        Value::Wrong => true,
+        _ => {
+            let help = "write `true`, `false`, or what gives one of them: `when: \"${params.full}\"`";
+            let message = format!("`when` is true or false, not {}", filled.kind());
+            problems.push(Problem::new(message, when.span).help(help));
+            true
+        }
+    }
 }
 
 struct Expansion<'a> {
     bases: Arc<Bases>,
+    /// Files that hold values of axes.
+    files: ValueFiles<'a>,
     nodes: Vec<Cell<'a>>,
     /// Nodes by the full name of their stage.
     by_stage: BTreeMap<String, StageCells>,
     types: BTreeMap<&'static str, Arc<ParamTypes>>,
-    /// References that do not fit a cell, by place and text: the first problem, and how many other cells have it.
-    unfit: BTreeMap<(Span, String), (Problem, usize)>,
-}
-
-/// The nodes of a stage.
-#[derive(Default)]
-struct StageCells {
-    /// In the order of the matrix.
-    all: Vec<NodeId>,
-    /// The same by their value on each axis.
-    by_value: HashMap<String, HashMap<String, Vec<NodeId>>>,
-    /// Whether one has an axis that cannot be told, which is a problem of its own.
-    untold: bool,
-}
-
-impl StageCells {
-    fn add(&mut self, id: NodeId, cell: &Cell<'_>) {
-        self.all.push(id);
-        for (axis, value) in &cell.node.coordinates {
-            self.by_value.entry(axis.clone()).or_default().entry(value.clone()).or_default().push(id);
-        }
-        self.untold |= cell.is_untold();
-    }
-
-    /// At least those that have one of these values, in the order of the matrix: a stage may have thousands of cells, of which
-    /// each of thousands of others needs a few.
-    fn with<'c>(&self, values: impl Iterator<Item = (&'c str, &'c str)>) -> &[NodeId] {
-        let of_axis = values.filter_map(|(axis, value)| Some((self.by_value.get(axis)?, value)));
-        // A cell without the axis has no value that could differ.
-        let on_all = of_axis.filter(|(of_axis, _)| of_axis.values().map(Vec::len).sum::<usize>() == self.all.len());
-        let found = on_all.map(|(of_axis, value)| of_axis.get(value).map_or(&[][..], Vec::as_slice));
-        found.min_by_key(|ids| ids.len()).unwrap_or(&self.all)
-    }
+    /// References that fit several cells where one is needed, by place and text: the first problem, and how many other
+    /// cells have it.
+    several: BTreeMap<(Span, String), (Problem, usize)>,
 }
 
 /// A node on its way into the graph.
@@ -112,16 +114,6 @@ struct Cell<'a> {
     read_at: Vec<(NodeId, Span)>,
 }
 
-/// Who reads an output: what references are resolved against.
-struct Reader<'a> {
-    pipeline: &'a Pipeline,
-    prefix: &'a str,
-    name: &'a str,
-    coordinates: &'a [(String, String)],
-    /// Whether one of its axes cannot be told.
-    untold: bool,
-}
-
 impl Cell<'_> {
     fn spec(&self) -> &StageSpec {
         &self.recipe.spec
@@ -129,12 +121,13 @@ impl Cell<'_> {
 
     fn reader(&self) -> Reader<'_> {
         let (name, coordinates) = (&self.node.name, &self.node.coordinates);
-        Reader { pipeline: self.pipeline, prefix: &self.prefix, name, coordinates, untold: self.is_untold() }
+        let stage = &self.spec().name.text;
+        Reader { pipeline: self.pipeline, prefix: &self.prefix, name, stage, coordinates, untold: self.is_untold() }
     }
 
     /// Whether the value on one of its axes is wrong.
     fn is_untold(&self) -> bool {
-        self.matrix.iter().any(|(_, value)| value.value == Value::Wrong)
+        self.matrix.iter().any(|one| one.value.value == Value::Wrong)
     }
 
     fn ordered(&self) -> Ordered<'_> {
@@ -169,20 +162,30 @@ impl<'a> Expansion<'a> {
     fn add_cells(&mut self, pipeline: &'a Pipeline, prefix: &Arc<str>, recipe: &Arc<Recipe>, problems: &mut Problems) {
         let spec = &recipe.spec;
         let stage = format!("{prefix}{}", spec.name.text);
-        let mut added = StageCells::default();
+        let mut added = StageCells::of(spec);
         // Stages may have thousands of cells, whose descriptions have nothing to do with each other.
         let describe = |matrix: Coordinates| {
             let (awaited, mut problems) = (RefCell::new(Vec::new()), Problems::default());
+            if !is_there(recipe, &matrix, &mut problems) {
+                return Err(coordinates(&matrix));
+            }
             let described = recipe.describe(&matrix, Results::Noted(&awaited), &mut problems);
             let described = described.map(|described| (described, recipe.outputs(&matrix, &mut problems)));
-            (matrix, described, awaited.into_inner(), problems)
+            Ok((matrix, described, awaited.into_inner(), problems))
         };
-        let cells = cells(spec, &recipe.params, problems);
-        for (matrix, described, awaited, told) in cells.into_par_iter().map(describe).collect::<Vec<_>>() {
+        let cells = cells(spec, &recipe.params, &mut self.files, problems);
+        let first = cells.first().cloned();
+        for described in cells.into_par_iter().map(describe).collect::<Vec<_>>() {
+            let (matrix, described, awaited, told) = match described {
+                Ok(described) => described,
+                Err(coordinates) => {
+                    added.add_away(coordinates);
+                    continue;
+                }
+            };
             problems.extend(told);
             let Some((described, outputs)) = described else { continue };
-            let coordinates: Vec<(String, String)> =
-                matrix.iter().map(|(axis, value)| (axis.clone(), value.scalar_text().unwrap_or_default())).collect();
+            let coordinates = coordinates(&matrix);
             let node = GraphNode {
                 stage: stage.clone(),
                 name: node_name(&stage, &coordinates),
@@ -192,12 +195,16 @@ impl<'a> Expansion<'a> {
                 outputs,
                 span: recipe.source_span(),
                 imported: !prefix.is_empty(),
+                unfit: Vec::new(),
             };
             let (recipe, prefix) = (Arc::clone(recipe), Arc::clone(prefix));
             let cell = Cell { node, recipe, pipeline, prefix, matrix, awaited, read_at: Vec::new() };
             added.add(self.nodes.len(), &cell);
             self.nodes.push(cell);
         }
+        // What the stage would write is known without any cell.
+        let outputs = first.map(|first| recipe.outputs(&first, &mut Problems::default())).unwrap_or_default();
+        added.finish(outputs);
         // A stage whose cells are all wrong is still a stage: references to it are no further problem.
         self.by_stage.insert(stage, added);
     }
@@ -235,17 +242,20 @@ impl<'a> Expansion<'a> {
                     }
                 },
             };
-            let gather = match port {
-                Some(port) => port.arity == Arity::Gather,
+            let need = match port.map(|port| port.arity) {
+                Some(Arity::Gather) => Need::Many,
+                Some(Arity::Optional) => Need::AtMostOne,
                 // A command's input gathers when it says so: by a list, or by `[*]` or `[axis=*]`.
-                None => references.len() > 1 || references.iter().any(asks_for_many),
+                None if references.len() > 1 || references.iter().any(asks_for_many) => Need::Many,
+                _ => Need::One,
             };
-            if port.is_some_and(|port| port.arity == Arity::Optional) && self.is_nothing(id, references) {
+            let gather = need == Need::Many;
+            if need == Need::AtMostOne && self.is_nothing(id, references) {
                 continue;
             }
             let mut from = Vec::new();
             for reference in references {
-                let found = self.resolve(id, reference, gather, problems);
+                let found = self.resolve(id, reference, need, problems);
                 self.nodes[id].read_at.extend(found.iter().map(|(producer, _)| (*producer, reference.span)));
                 from.extend(found);
             }
@@ -253,6 +263,9 @@ impl<'a> Expansion<'a> {
                 let message = format!("the input `{}` takes one artifact, {} are given", key.text, references.len());
                 let help = format!("give one: `{}: stage.output`", key.text);
                 problems.push(Problem::new(message, first.span).help(help));
+            }
+            if need == Need::AtMostOne && from.is_empty() {
+                continue;
             }
             inputs.insert(key.text.clone(), PortInputs { gather, sees: port.map_or(Sees::Both, |p| p.sees), from });
         }
@@ -276,7 +289,7 @@ impl<'a> Expansion<'a> {
                 continue;
             }
             let found = self.find_result(&self.nodes[id], &awaited);
-            if let Some(result) = self.told(found, &awaited.at, &awaited.reference, problems) {
+            if let Some(result) = self.told(id, found, &awaited.at, &awaited.reference, problems) {
                 self.nodes[id].read_at.push((result.producer, awaited.at.span));
                 results.push(result);
             }
@@ -304,7 +317,7 @@ impl<'a> Expansion<'a> {
         let reader = cell.reader();
         let (stages, selector) = Self::locate(&reader, name.stage, at)?;
         let selector = Selector { output: Some(name.output.to_owned()), ..selector };
-        let found = self.resolve_selector(&reader, &stages, &selector, at, false)?;
+        let found = self.resolve_selector(&reader, &stages, &selector, at, Need::One)?;
         // One cell was asked for.
         let (producer, output) = found.into_iter().next().ok_or(Refused::Told)?;
         let written = self.nodes[producer].node.outputs.iter().find(|known| known.name == output);
@@ -322,15 +335,26 @@ impl<'a> Expansion<'a> {
         Ok(NeededResult { reference: reference.clone(), at: at.clone(), producer, output, path: name.path.to_owned() })
     }
 
-    /// Tells why a reference leads nowhere: once for all cells whose context does not fit it.
-    fn told<T>(&mut self, outcome: Result<T, Refused>, at: &Node, text: &str, problems: &mut Problems) -> Option<T> {
+    /// Tells why a reference leads nowhere: once for all cells that have it. One that fits no cell is noted with the node,
+    /// and stops no other.
+    fn told<T>(
+        &mut self,
+        id: NodeId,
+        outcome: Result<T, Refused>,
+        at: &Node,
+        text: &str,
+        problems: &mut Problems,
+    ) -> Option<T> {
         match outcome {
             Ok(found) => return Some(found),
             Err(Refused::Told) => {}
             Err(Refused::Always(problem)) => problems.push(problem),
-            Err(Refused::Here(problem)) => {
+            Err(Refused::Several(problem)) => {
                 let place = (at.span, text.to_owned());
-                self.unfit.entry(place).and_modify(|(_, others)| *others += 1).or_insert((problem, 0));
+                self.several.entry(place).and_modify(|(_, others)| *others += 1).or_insert((problem, 0));
+            }
+            Err(Refused::None(problem)) => {
+                self.nodes[id].node.unfit.push(Unfit { place: (at.span, text.to_owned()), problem });
             }
         }
         None
@@ -342,223 +366,5 @@ impl<'a> Expansion<'a> {
         let cell = &self.nodes[id];
         // What is wrong with it is told where it is resolved.
         cell.recipe.scope(&cell.matrix).fill(reference, &mut Problems::default()).value == Value::Null
-    }
-
-    /// The nodes that a reference means, seen from node `id`: axes that both have are matched by name; what is left
-    /// free is gathered, or must be one cell.
-    fn resolve(
-        &mut self,
-        id: NodeId,
-        reference: &Node,
-        gather: bool,
-        problems: &mut Problems,
-    ) -> Vec<(NodeId, String)> {
-        let cell = &self.nodes[id];
-        let filled = cell.recipe.scope(&cell.matrix).fill(reference, problems);
-        let Some(text) = filled.scalar_text() else {
-            if filled.value != Value::Wrong {
-                let message = format!("an input names an output of a stage, not {}", filled.kind());
-                problems.push(filled.problem(message).help("write `stage.output`"));
-            }
-            return Vec::new();
-        };
-        if names_a_file(&text) {
-            // In a command it would be a source, and not be asked for here.
-            if ports_are_declared(cell) {
-                let problem =
-                    filled.problem(format!("`{text}` is a file, and a built-in stage takes outputs of stages"));
-                problems.push(problem.help("write `stage.output`"));
-            }
-            return Vec::new();
-        }
-        let reader = cell.reader();
-        let found = Self::locate(&reader, &text, &filled)
-            .and_then(|(stages, selector)| self.resolve_selector(&reader, &stages, &selector, &filled, gather));
-        self.told(found, reference, "", problems).unwrap_or_default()
-    }
-
-    /// Which file's stages a reference is about, as the prefix of their names, and the selector within it.
-    fn locate(reader: &Reader<'_>, text: &str, reference: &Node) -> Result<(String, Selector), Refused> {
-        let (mut pipeline, mut prefix, mut rest) = (reader.pipeline, reader.prefix.to_owned(), text.trim());
-        while let Some((first, more)) = rest.split_once('.') {
-            let Some(import) = pipeline.imports.iter().find(|import| import.name.text == first) else { break };
-            pipeline = import.pipeline.as_ref().ok_or(Refused::Told)?;
-            prefix.push_str(&format!("{first}."));
-            rest = more;
-        }
-        let selector = Selector::parse(rest, '.')
-            .map_err(|message| Refused::Always(reference.problem(message).help("name an output: `stage.output`")))?;
-        if let Some(import) = pipeline.imports.iter().find(|import| import.name.text == selector.stage) {
-            let stages = import.pipeline.as_ref().map(|pipeline| &pipeline.stages).ok_or(Refused::Told)?;
-            let stages: Vec<&str> = stages.iter().map(|stage| stage.name.text.as_str()).collect();
-            let message = format!("`{}` is an import, not a stage", selector.stage);
-            let help =
-                format!("name one of its stages, as in `{}.{}`", selector.stage, stages.first().unwrap_or(&"STAGE"));
-            return Err(Refused::Always(reference.problem(message).help(help)));
-        }
-        Ok((prefix, selector))
-    }
-
-    /// What to write for a stage that there is not, of the stages with this prefix.
-    fn nearest_stage(&self, prefix: &str, stage: &str) -> String {
-        let known = |prefix: &str| -> Vec<String> {
-            let own = self.by_stage.keys().filter_map(|name| name.strip_prefix(prefix));
-            own.filter(|name| !name.contains('.')).map(str::to_owned).collect()
-        };
-        let here = known(prefix);
-        // A name of an imported stage without its prefix.
-        let elsewhere = self.by_stage.keys().filter_map(|name| name.strip_prefix(prefix));
-        let elsewhere: Vec<&str> = elsewhere.filter(|name| name.rsplit('.').next() == Some(stage)).collect();
-        match elsewhere.as_slice() {
-            [one] if did_you_mean(stage, here.iter().map(String::as_str)).is_none() => format!("did you mean `{one}`?"),
-            _ => suggest(stage, "stages", here.iter().map(String::as_str)),
-        }
-    }
-
-    fn resolve_selector(
-        &self,
-        reader: &Reader<'_>,
-        prefix: &str,
-        selector: &Selector,
-        reference: &Node,
-        gather: bool,
-    ) -> Result<Vec<(NodeId, String)>, Refused> {
-        let always = |message: String, help: String| Refused::Always(reference.problem(message).help(help));
-        let Some(candidates) = self.by_stage.get(&format!("{prefix}{}", selector.stage)) else {
-            let help = self.nearest_stage(prefix, &selector.stage);
-            return Err(always(format!("no stage `{}`", selector.stage), help));
-        };
-        let stage = format!("{}{}", prefix.strip_prefix(reader.prefix).unwrap_or(prefix), selector.stage);
-        let first = candidates.all.first().map(|id| &self.nodes[*id].node).ok_or(Refused::Told)?;
-        let axes: Vec<&str> = first.coordinates.iter().map(|(axis, _)| axis.as_str()).collect();
-        for (axis, _) in &selector.axes {
-            if !axes.contains(&axis.as_str()) {
-                let message = format!("`{stage}` has no matrix axis `{axis}`");
-                return Err(always(message, suggest(axis, "axes", axes)));
-            }
-        }
-        let output = output_name(first, &stage, selector).map_err(|(message, help)| always(message, help))?;
-        let shared = |axis: &str| !selector.all && !selector.axes.iter().any(|(name, _)| name == axis);
-        let own = reader.coordinates.iter().filter(|(axis, _)| shared(axis));
-        let own = own.map(|(axis, value)| (axis.as_str(), value.as_str()));
-        let named = selector.axes.iter().filter_map(|(axis, value)| Some((axis.as_str(), value.as_deref()?)));
-        let matched: Vec<NodeId> = candidates
-            .with(own.chain(named))
-            .iter()
-            .copied()
-            .filter(|id| {
-                let theirs = &self.nodes[*id].node.coordinates;
-                let same = |(axis, value): &(String, String)| {
-                    !shared(axis) || reader.coordinates.iter().all(|(a, v)| a != axis || v == value)
-                };
-                selector.matches(theirs) && theirs.iter().all(same)
-            })
-            .collect();
-        match matched.as_slice() {
-            // Where an axis cannot be told, neither can what fits.
-            _ if reader.untold || candidates.untold => Err(Refused::Told),
-            [] => {
-                let message = format!("no cell of `{stage}` fits `{}`", reader.name);
-                let names: Vec<&str> =
-                    candidates.all.iter().take(4).map(|id| self.nodes[*id].node.name.as_str()).collect();
-                let more = if candidates.all.len() > 4 { ", ..." } else { "" };
-                let help = format!("there are {}{more}", names.join(", "));
-                Err(Refused::Here(reference.problem(message).help(help)))
-            }
-            [_] => Ok(vec![(matched[0], output)]),
-            many if gather => Ok(many.iter().map(|id| (*id, output.clone())).collect()),
-            many => {
-                let free = |axis: &&str| selector.all || !reader.coordinates.iter().any(|(a, _)| a == axis);
-                let named = |axis: &&str| !selector.axes.iter().any(|(name, value)| name == axis && value.is_some());
-                let free: Vec<&str> = axes.iter().copied().filter(|axis| free(axis) && named(axis)).collect();
-                let message = format!("one cell of `{stage}` is needed here, {} fit", many.len());
-                let help = format!("give {}: `{stage}[{}=...]`", free.join(" and "), free.join("=...,"));
-                Err(Refused::Here(reference.problem(message).help(help)))
-            }
-        }
-    }
-}
-
-impl Expansion<'_> {
-    /// The files that are copies of outputs, with the places of their paths.
-    fn publish(&mut self, pipeline: &Pipeline, problems: &mut Problems) -> Vec<(Span, Publish)> {
-        let mut all = Vec::new();
-        for (key, reference) in &pipeline.publish {
-            let scope = Scope::new(&pipeline.params, None);
-            let path = match path_in_project(&key.text) {
-                Ok(path) => path,
-                Err(why) => {
-                    let problem =
-                        Problem::new(format!("what is published lies in the project: `{}` {why}", key.text), key.span);
-                    problems.push(problem.help("publish: {results/table1.tex: tables.latex}"));
-                    continue;
-                }
-            };
-            let filled = scope.fill(reference, problems);
-            let Some(text) = filled.scalar_text() else { continue };
-            let reader = Reader { pipeline, prefix: "", name: "publish", coordinates: &[], untold: false };
-            let found = Self::locate(&reader, &text, &filled)
-                .and_then(|(stages, selector)| self.resolve_selector(&reader, &stages, &selector, &filled, false));
-            for (producer, output) in self.told(found, reference, "", problems).unwrap_or_default() {
-                all.push((key.span, Publish { path: path.clone(), producer, output }));
-            }
-        }
-        all
-    }
-}
-
-/// Why a reference leads nowhere.
-enum Refused {
-    /// Something else is wrong, and told.
-    Told,
-    /// It is wrong in every cell.
-    Always(Problem),
-    /// It does not fit this cell.
-    Here(Problem),
-}
-
-/// How much of a resource of the user's own there is, by the pipeline.
-fn limits(pipeline: &Pipeline, problems: &mut Problems) -> BTreeMap<String, u32> {
-    let mut limits = BTreeMap::new();
-    for (key, node) in &pipeline.limits {
-        let filled = Scope::new(&pipeline.params, None).fill(node, problems);
-        match filled.value {
-            Value::Int(n) if (0..=i64::from(u32::MAX)).contains(&n) => drop(limits.insert(key.text.clone(), n as u32)),
-            Value::Wrong => {}
-            _ => {
-                let problem = filled.problem(format!("the limit of `{}` is a whole number from 0", key.text));
-                problems.push(problem.help("limits: {database: 2}"));
-            }
-        }
-    }
-    limits
-}
-
-fn ports_are_declared(cell: &Cell<'_>) -> bool {
-    matches!(cell.spec().work, pipeline::Work::Uses(_))
-}
-
-/// Whether a reference has a `*` in its brackets.
-fn asks_for_many(reference: &Node) -> bool {
-    let text = reference.scalar_text().unwrap_or_default();
-    // What stands before the stage's own name are imports.
-    let stage = text.find('[').and_then(|open| text[..open].rfind('.')).map_or(0, |dot| dot + 1);
-    Selector::parse(&text[stage..], '.').is_ok_and(|s| s.all || s.axes.iter().any(|(_, value)| value.is_none()))
-}
-
-/// The output that a reference means; else what is wrong, and what to write.
-fn output_name(producer: &GraphNode, stage: &str, selector: &Selector) -> Result<String, (String, String)> {
-    let known = producer.outputs.iter().map(|output| output.name.as_str());
-    match (&selector.output, producer.outputs.as_slice()) {
-        (Some(output), _) if known.clone().any(|name| name == output) => Ok(output.clone()),
-        (Some(output), _) => {
-            let message = format!("`{stage}` has no output `{output}`");
-            Err((message, suggest(output, "outputs", known.collect::<Vec<_>>())))
-        }
-        (None, [only]) => Ok(only.name.clone()),
-        (None, _) => {
-            let names: Vec<String> = known.map(|name| format!("`{stage}.{name}`")).collect();
-            Err((format!("`{stage}` has several outputs"), format!("name one: {}", names.join(", "))))
-        }
     }
 }

@@ -2,16 +2,16 @@
 //!
 //! Holds no digests and no states: what is cached is found out in `plan` and while running.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use pru_flow_stages::{OutputKind, Resources, Sees, StageDef};
 
+use crate::broken::Unfit;
 use crate::command::CommandWork;
 use crate::policy::Policy;
-use crate::problem::{Problems, Span, suggest};
-use crate::selector::Selector;
+use crate::problem::{Problems, Span};
 use crate::written::Paths;
 use crate::yaml::{Node, Value};
 
@@ -37,6 +37,8 @@ pub struct GraphNode {
     pub span: Span,
     /// Whether its stage comes from an imported file: then it runs only when something needs it.
     pub imported: bool,
+    /// References of it that fit no cell: with any, it cannot run.
+    pub unfit: Vec<Unfit>,
 }
 
 impl GraphNode {
@@ -253,6 +255,10 @@ pub struct Graph {
     pub nodes: Vec<GraphNode>,
     /// A topological order: producers first, else the order of the file.
     pub order: Vec<NodeId>,
+    /// Files, beside those of the pipeline itself, that decided which nodes there are.
+    pub files: Vec<PathBuf>,
+    /// Stages of which `when` takes cells away.
+    pub away: BTreeSet<String>,
     /// How much of a resource of the user's own there is.
     pub limits: BTreeMap<String, u32>,
     /// Files outside the store that are copies of outputs.
@@ -291,60 +297,6 @@ impl Graph {
             }
         }
         consumers
-    }
-
-    /// The nodes that selectors on the command line name.
-    ///
-    /// # Errors
-    /// A sentence naming what is unknown, with what is near.
-    pub fn select(&self, names: &[String]) -> Result<Vec<NodeId>, String> {
-        let mut selected = Vec::new();
-        for name in names {
-            let selector = Selector::parse(name, ':')?;
-            selected.extend(self.matching(&selector)?);
-        }
-        selected.sort_unstable();
-        selected.dedup();
-        Ok(selected)
-    }
-
-    /// The one node that a name on the command line means, with the output after `:`.
-    ///
-    /// # Errors
-    /// When it names none or several.
-    pub fn select_one(&self, name: &str) -> Result<(NodeId, Option<String>), String> {
-        let selector = Selector::parse(name, ':')?;
-        match self.matching(&selector)?.as_slice() {
-            [one] => Ok((*one, selector.output)),
-            several => {
-                let names: Vec<&str> = several.iter().take(5).map(|id| self.nodes[*id].name.as_str()).collect();
-                let more = if several.len() > 5 { ", ..." } else { "" };
-                Err(format!("`{name}` names {} nodes: {}{more}; name one", several.len(), names.join(", ")))
-            }
-        }
-    }
-
-    fn matching(&self, selector: &Selector) -> Result<Vec<NodeId>, String> {
-        let cells: Vec<NodeId> = (0..self.nodes.len()).filter(|id| self.nodes[*id].stage == selector.stage).collect();
-        let Some(first) = cells.first().map(|id| &self.nodes[*id]) else {
-            let mut stages: Vec<&str> = self.nodes.iter().map(|node| node.stage.as_str()).collect();
-            stages.dedup();
-            return Err(format!("no stage `{}`; {}", selector.stage, suggest(&selector.stage, "stages", stages)));
-        };
-        let axes: Vec<&str> = first.coordinates.iter().map(|(axis, _)| axis.as_str()).collect();
-        for (axis, _) in &selector.axes {
-            if !axes.contains(&axis.as_str()) {
-                let help = suggest(axis, "axes", axes.clone());
-                return Err(format!("`{}` has no axis `{axis}`; {help}", selector.stage));
-            }
-        }
-        let found: Vec<NodeId> =
-            cells.iter().copied().filter(|id| selector.matches(&self.nodes[*id].coordinates)).collect();
-        if found.is_empty() {
-            let names: Vec<&str> = cells.iter().take(5).map(|id| self.nodes[*id].name.as_str()).collect();
-            return Err(format!("no cell of `{}` matches; there are {}", selector.stage, names.join(", ")));
-        }
-        Ok(found)
     }
 
     /// `targets` and everything they need; when no target is named, all nodes but imported ones that no other needs.

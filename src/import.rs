@@ -28,7 +28,7 @@ pub fn read_file(
         Err(error) => {
             let at = error.utf8_error().valid_up_to();
             let place = Span::new(id, at, at + char::REPLACEMENT_CHARACTER.len_utf8());
-            let problem = Problem::new("the pipeline is not UTF-8", place);
+            let problem = Problem::new("the file is not UTF-8", place);
             problems.push(problem.label("no character").help("save the file as UTF-8"));
             // Each bad byte is shown as one replacement character, so the place stays the same.
             (String::from_utf8_lossy(error.as_bytes()).into_owned(), None)

@@ -141,11 +141,17 @@ fn select(
     })
 }
 
-/// The action of a node that does `work`, is given `inputs` and reads `sources`.
+/// The action of a node that does `work`, is given `inputs` and reads `sources`; a command runs with `tools`.
 ///
 /// # Errors
 /// When a param cannot be written canonically (not finite).
-pub fn action(node: &GraphNode, work: &Work, inputs: &GivenInputs, sources: &[Found]) -> Result<Action, String> {
+pub fn action(
+    node: &GraphNode,
+    work: &Work,
+    inputs: &GivenInputs,
+    sources: &[Found],
+    tools: BTreeMap<String, String>,
+) -> Result<Action, String> {
     let ports = inputs.iter().map(|(port, artifacts)| {
         let members = |given: &Given| -> Vec<Member> {
             given.files.iter().map(|file| Member { name: file.name.clone(), digest: file.digest }).collect()
@@ -182,7 +188,7 @@ pub fn action(node: &GraphNode, work: &Work, inputs: &GivenInputs, sources: &[Fo
         Work::Command(command) => Action {
             stage: COMMAND.to_owned(),
             version: COMMAND_VERSION,
-            toolchain: BTreeMap::new(),
+            toolchain: tools,
             params: command_params(node, command, &read)?,
             sources,
             inputs,

@@ -17,18 +17,22 @@
 //!
 //! - [`yaml`]: text to values with their places; the only file that knows the YAML crate.
 //! - [`problem`]: what is wrong and where; collected, never thrown one by one.
-//! - [`pipeline`]: the file as written. [`import`]: other files that it names. [`template`]: `${...}`.
+//! - [`pipeline`]: the file as written. [`import`]: other files that it names.
+//! - [`template`]: `${...}`, as [`placeholders`] finds it in a text and [`expression`] computes it.
 //!   [`overrides`]: `--set`, and params given to imports. [`matrix`]: cells. [`selector`]: names of nodes and results,
 //!   as printed and as typed.
 //! - [`params`]: params of a built-in stage against the types that it declares. [`resources`]: what a stage draws on. [`policy`]: how often and how long it
 //!   may run.
 //! - [`recipe`]: what one cell does. [`expand`]: pipeline to [`graph`]: one node a cell, inputs and results resolved,
 //!   params checked by the stage's own types. [`order`]: who goes first, or which stages form a circle.
-//! - [`diverged`]: results without outputs.
-//! - [`dvc`]: a DVC project as the text of a pipeline.
+//! - [`selection`]: the nodes that a name on the command line means. [`broken`]: nodes whose references fit no cell.
+//!   [`diverged`]: results without outputs. [`dvc`]: a DVC project as the text of a pipeline.
 //! - [`values`]: results of finished nodes in the params of others, which are described only then.
 //! - [`command`]: what a command node does. [`shell`]: values quoted wherever they stand in its text. [`written`]: who
 //!   writes which path of the project, and who reads it.
+//! - [`code`]: what of a command's code enters its key: programs, local imports, installed distributions.
+//!   [`command_code`]: that, for a node. [`places`]: paths in a command's line. [`environments`]:
+//!   what was installed, in words.
 //! - [`command_files`], [`sources`] and [`keying`]: the description that decides reuse. Names, paths and placement stay
 //!   out of it. [`keep`]: outputs that go when nothing needs them any more.
 //! - [`plan`]: what a run would do. [`history`]: the nearest earlier result, for `explain`. [`estimate`]: how long
@@ -37,17 +41,23 @@
 //! - [`schedule`]: a pure state machine; simulated in its tests over every graph of four nodes.
 //! - [`execute`]: runs one node: checks its inputs, runs it, checks its sources, publishes.
 //! - [`run`]: the coordinator, which owns all state. [`results`]: copies of last outputs under readable names.
+//! - [`schema`]: a JSON Schema of pipelines, for editors.
 //! - [`report`] and [`cli`]: the only rooms that print. [`project`]: where things lie.
 
 pub mod adopt;
+pub mod broken;
 pub mod cli;
+pub mod code;
 pub mod command;
+pub mod command_code;
 pub mod command_files;
 pub mod diverged;
 pub mod dvc;
+pub mod environments;
 pub mod estimate;
 pub mod execute;
 pub mod expand;
+pub mod expression;
 pub mod graph;
 pub mod history;
 pub mod import;
@@ -58,16 +68,21 @@ pub mod order;
 pub mod overrides;
 pub mod params;
 pub mod pipeline;
+pub mod placeholders;
+pub mod places;
 pub mod plan;
 pub mod policy;
 pub mod problem;
 pub mod project;
 pub mod recipe;
+pub mod record;
 pub mod report;
 pub mod resources;
 pub mod results;
 pub mod run;
 pub mod schedule;
+pub mod schema;
+pub mod selection;
 pub mod selector;
 pub mod shell;
 pub mod sources;

@@ -2,7 +2,10 @@
 //! with type checks. What is given on the command line wins over what an importing file gives, and that over the
 //! file's own values.
 
+use std::sync::Arc;
+
 use crate::pipeline::{Import, Pipeline};
+use crate::placeholders::{Piece, pieces};
 use crate::problem::{Problem, Problems, Span, TextId, did_you_mean, suggest};
 use crate::template::{Part, Scope, refers_to_results, split};
 use crate::yaml::{Key, Node, Value, parse};
@@ -79,7 +82,10 @@ fn settle(pipeline: &mut Pipeline, sets: Vec<Set<'_>>, problems: &mut Problems) 
 /// Settles the params of an import's file, and puts them among those of the importing one.
 fn settle_import(import: &mut Import, sets: Vec<Set<'_>>, params: &mut Node, problems: &mut Problems) {
     let name = &import.name;
-    let given = import.params.as_ref().map(|given| Scope::new(params, None).fill(given, problems));
+    let given = import.params.as_ref().map(|given| {
+        let params = Arc::new(params.clone());
+        Scope::new(&params, None).fill(given, problems)
+    });
     let settled = match &mut import.pipeline {
         Some(pipeline) => {
             if let Some(given) = &given {
@@ -140,13 +146,26 @@ fn qualified_text(text: &str, name: &str) -> String {
     let parts = split(text).unwrap_or_default();
     let part = |part: &Part<'_>| match part {
         Part::Literal(literal) => literal.replace("${", "$${"),
-        Part::Reference(path) => {
-            let inner = qualified_text(path, name);
-            let known = ["stages.", "params."].iter().find_map(|first| Some((first, inner.strip_prefix(*first)?)));
-            known.map_or_else(|| format!("${{{inner}}}"), |(first, rest)| format!("${{{first}{name}.{rest}}}"))
-        }
+        Part::Reference(inner) => format!("${{{}}}", qualified_names(inner, name)),
     };
     parts.iter().map(part).collect()
+}
+
+/// The inside of a reference, which may hold others.
+fn qualified_names(inner: &str, name: &str) -> String {
+    let piece = |piece: &Piece<'_>| match piece {
+        Piece::Other(own) => (*own).to_owned(),
+        Piece::Name(own) if own.starts_with("matrix") => (*own).to_owned(),
+        Piece::Name(path) => match path.split_once('.') {
+            Some((first, rest)) => format!("{first}.{name}.{rest}"),
+            None => format!("{path}.{name}"),
+        },
+    };
+    let part = |part: &Part<'_>| match part {
+        Part::Literal(literal) => pieces(literal).iter().map(piece).collect(),
+        Part::Reference(nested) => format!("${{{}}}", qualified_names(nested, name)),
+    };
+    split(inner).unwrap_or_default().iter().map(part).collect()
 }
 
 fn set_one(params: &mut Node, set: &Set<'_>, stages: &[&str]) -> Result<(), Problem> {
@@ -166,7 +185,10 @@ fn mark(node: &mut Node, span: Span) {
     node.origin = span;
     match &mut node.value {
         Value::List(items) => items.iter_mut().for_each(|item| mark(item, span)),
-        Value::Map(entries) => entries.iter_mut().for_each(|(_, item)| mark(item, span)),
+        Value::Map(entries) => entries.iter_mut().for_each(|(key, item)| {
+            key.span = span;
+            mark(item, span);
+        }),
         _ => {}
     }
 }

@@ -66,6 +66,8 @@ pub struct StageSpec {
     pub matrix: Option<MatrixSpec>,
     /// What it draws on, a mapping.
     pub resources: Option<Node>,
+    /// Whether a cell is there at all: `true`, `false`, or a text that gives one of them.
+    pub when: Option<Node>,
 }
 
 /// What a stage does.
@@ -92,7 +94,7 @@ impl std::fmt::Debug for Work {
 /// Axes of cells, and cells left out or added.
 #[derive(Clone, Debug)]
 pub struct MatrixSpec {
-    /// Name and list of values, in declaration order.
+    /// Name and values, in declaration order; `zip` and `sweep` stand for several axes each (see `matrix`).
     pub axes: Vec<(Key, Node)>,
     /// Cells to add, each a mapping that names every axis.
     pub include: Vec<Node>,
@@ -255,13 +257,14 @@ impl StageSpec {
             policy: PolicyFields::default(),
             matrix: None,
             resources: None,
+            when: None,
         };
         let Value::Map(_) = &node.value else {
             let message = format!("the stage `{}` is a mapping", key.text);
             wrong_kind(&message, node, "give it `uses:` or `command:`", problems);
             return spec;
         };
-        let of_all = ["uses", "command", "with", "inputs", "outputs", "matrix", "resources"];
+        let of_all = ["uses", "command", "with", "inputs", "outputs", "matrix", "resources", "when"];
         let known = [&of_all[..], POLICY, COMMAND_ONLY].concat();
         let fields = Fields::of(node, &format!("the stage `{}`", key.text), &known, problems);
         spec.work = read_work(key, &fields, problems);
@@ -272,6 +275,7 @@ impl StageSpec {
         spec.code = fields.get("code").map(|node| read_list(Some(node)));
         spec.command = CommandFields::read(&fields, problems);
         spec.policy = PolicyFields::read(&fields);
+        spec.when = fields.get("when").cloned();
         if let Some(node) = fields.get("matrix") {
             spec.matrix = MatrixSpec::read(node, problems);
             if spec.matrix.is_none() {
@@ -455,7 +459,8 @@ fn stage_has(entries: &[(Key, Node)], name: &str) -> bool {
 }
 
 impl MatrixSpec {
-    fn read(node: &Node, problems: &mut Problems) -> Option<Self> {
+    /// Reads a `matrix:`, of a stage or of one value of an axis.
+    pub(crate) fn read(node: &Node, problems: &mut Problems) -> Option<Self> {
         let Value::Map(entries) = &node.value else {
             wrong_kind("`matrix` is a mapping", node, "matrix: {class: [0, 3, 8], seed: [7, 8, 9]}", problems);
             return None;
@@ -472,6 +477,10 @@ impl MatrixSpec {
                     let problem = Problem::new(format!("unknown field `{axis}` in a matrix"), key.span);
                     problems.push(problem.maybe_help(help));
                 }
+                axis if looks_like_sweep(value) && axis != "sweep" => {
+                    let problem = Problem::new(format!("unknown field `{axis}` in a matrix"), key.span);
+                    problems.push(problem.help(suggest(axis, "fields", ["sweep", "zip", "include", "exclude"])));
+                }
                 axis => {
                     check_name(axis, "matrix axis", key.span, problems);
                     spec.axes.push((key.clone(), value.clone()));
@@ -484,6 +493,11 @@ impl MatrixSpec {
         }
         Some(spec)
     }
+}
+
+/// `samples` is a number, where an axis would have attributes.
+fn looks_like_sweep(node: &Node) -> bool {
+    node.get("samples").is_some_and(|samples| matches!(samples.value, Value::Int(_)))
 }
 
 fn is_list_of_cells(node: &Node) -> bool {

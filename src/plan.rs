@@ -4,11 +4,13 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use pru_flow_cache::{Action, ActionKey, ActionResult, LocalStore, Store, StoreError};
+use pru_flow_cache::{Action, ActionKey, ActionResult, Digest, LocalStore, Store, StoreError};
 use rayon::prelude::*;
 use serde::Serialize;
 
-use crate::graph::{Described, Graph, NodeId};
+use crate::code::Look;
+use crate::command_code::{Keyed, NodeCode};
+use crate::graph::{Described, Graph, NodeId, Work};
 use crate::history::{History, in_one_line};
 use crate::keying;
 use crate::problem::Problems;
@@ -27,6 +29,8 @@ pub enum Status {
     Unknown,
     /// It would fail at once: values that it takes from other nodes do not fit.
     Fails,
+    /// It cannot run: a reference fits no cell, its own or that of a node that it needs.
+    Broken,
 }
 
 /// A node of a plan.
@@ -73,6 +77,21 @@ pub struct Resolved<'g> {
     pub inputs: keying::GivenInputs,
     /// Files from outside.
     pub sources: Vec<Found>,
+    /// The code of a command.
+    pub code: Option<NodeCode>,
+    /// Texts of what is installed for its Python, by their digests.
+    pub environments: Vec<(Digest, String)>,
+}
+
+/// Where keys are looked up, and what they are computed from.
+#[derive(Clone, Copy)]
+pub struct At<'a> {
+    /// Results.
+    pub store: Option<&'a LocalStore>,
+    /// Files.
+    pub outside: &'a Outside,
+    /// Code, at one moment.
+    pub look: &'a Look<'a>,
 }
 
 /// Why a node has no key.
@@ -92,21 +111,42 @@ pub fn resolve<'g>(
     graph: &'g Graph,
     id: NodeId,
     results: &[Option<Arc<ActionResult>>],
-    (store, outside): (Option<&LocalStore>, &Outside),
+    at: At<'_>,
 ) -> Result<Resolved<'g>, Unresolved> {
+    let At { store, outside, look } = at;
     let (described, values) = values::describe(graph, id, results, store).map_err(Unresolved::Values)?;
     let key = || -> Result<_, String> {
         let inputs = keying::given(graph, id, &described.work, results)?;
-        let sources = outside.find_all(&described.sources).map_err(|missing| Missing::in_one_line(&missing))?;
-        let action = keying::action(&graph.nodes[id], &described.work, &inputs, &sources)?;
+        let mut sources = outside.find_all(&described.sources).map_err(|missing| Missing::in_one_line(&missing))?;
+        let (mut code, mut keyed) = (None, Keyed::default());
+        if let Work::Command(work) = &described.work {
+            let in_words = |missing: Missing| Missing::in_one_line(&[missing]);
+            let found = NodeCode::find(graph, id, (work, &described.sources), (outside, look)).map_err(in_words)?;
+            outside.doubt(found.warnings(work, &graph.nodes[id].stage));
+            keyed = found.keyed(work, &sources, outside).map_err(in_words)?;
+            code = Some(found);
+        }
+        sources.append(&mut keyed.sources);
+        let action = keying::action(&graph.nodes[id], &described.work, &inputs, &sources, keyed.tools)?;
         let key = action.key().map_err(|e| e.to_string())?;
-        Ok((action, key, inputs, sources))
+        Ok((action, key, inputs, sources, code, keyed.environments))
     };
-    let (action, key, inputs, sources) = key().map_err(Unresolved::Other)?;
-    Ok(Resolved { described, values, action, key, inputs, sources })
+    let (action, key, inputs, sources, code, environments) = key().map_err(Unresolved::Other)?;
+    Ok(Resolved { described, values, action, key, inputs, sources, code, environments })
 }
 
 impl PlannedNode {
+    fn broken(graph: &Graph, id: NodeId, by: NodeId) -> Self {
+        let mut problems = Problems::default();
+        let unfit = &graph.nodes[id].unfit;
+        for unfit in unfit {
+            problems.push(unfit.problem.clone());
+        }
+        let needs = || format!("needs {}, which cannot run", graph.nodes[by].name);
+        let why = unfit.first().map_or_else(needs, |unfit| unfit.problem.message.clone());
+        Self { id, status: Status::Broken, action: None, key: None, why, values: Vec::new(), problems }
+    }
+
     fn without_key(graph: &Graph, id: NodeId, unresolved: Unresolved) -> Self {
         let name = |id: NodeId| &graph.nodes[id].name;
         let mut problems = Problems::default();
@@ -137,11 +177,17 @@ const COMPARED: usize = 8;
 /// # Errors
 /// When the store cannot be read.
 pub fn plan(graph: &Graph, wanted: &[bool], store: Option<&LocalStore>, outside: &Outside) -> Result<Plan, StoreError> {
+    let look = outside.code.look();
+    let at = At { store, outside, look: &look };
     let mut results: Vec<Option<Arc<ActionResult>>> = vec![None; graph.nodes.len()];
     let mut nodes: Vec<Option<PlannedNode>> = graph.nodes.iter().map(|_| None).collect();
+    let broken = graph.broken_by();
     for level in levels(graph, wanted) {
         // What is read of the store and of files takes most of the time, and nodes of one level do not need each other.
-        let planned = level.par_iter().map(|&id| plan_one(graph, id, &results, (store, outside)));
+        let planned = level.par_iter().map(|&id| match broken[id] {
+            Some(by) => Ok((PlannedNode::broken(graph, id, by), None)),
+            None => plan_one(graph, id, &results, at),
+        });
         let planned: Vec<(PlannedNode, Option<ActionResult>)> = planned.collect::<Result<_, StoreError>>()?;
         for (node, result) in planned {
             let id = node.id;
@@ -184,13 +230,13 @@ fn plan_one(
     graph: &Graph,
     id: NodeId,
     results: &[Option<Arc<ActionResult>>],
-    (store, outside): (Option<&LocalStore>, &Outside),
+    at: At<'_>,
 ) -> Result<(PlannedNode, Option<ActionResult>), StoreError> {
-    let Resolved { action, key, values, .. } = match resolve(graph, id, results, (store, outside)) {
+    let Resolved { action, key, values, .. } = match resolve(graph, id, results, at) {
         Ok(resolved) => resolved,
         Err(unresolved) => return Ok((PlannedNode::without_key(graph, id, unresolved), None)),
     };
-    let found = match store {
+    let found = match at.store {
         Some(store) => store.get_results(&[key])?.pop().flatten(),
         None => None,
     };

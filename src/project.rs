@@ -76,9 +76,7 @@ impl Project {
     /// # Errors
     /// When it cannot be opened.
     pub fn look_into_store(&self) -> Result<(Option<LocalStore>, Outside), StoreError> {
-        let is_store = self.store_folder.join("VERSION").exists();
-        let store = is_store.then(|| LocalStore::open(&self.store_folder)).transpose()?;
-        Ok((store, Outside::load(&self.store_folder)))
+        Ok((look_into(&self.store_folder)?, Outside::load(&self.store_folder)))
     }
 
     /// Logs by key.
@@ -92,12 +90,31 @@ impl Project {
     pub fn results(&self) -> PathBuf {
         self.store_folder.join("results").join(&self.name)
     }
+}
 
-    /// Recorded runs.
-    #[must_use]
-    pub fn runs(&self) -> PathBuf {
-        self.store_folder.join("runs")
+/// The store in a folder, if there is one.
+///
+/// # Errors
+/// When it cannot be opened.
+pub fn look_into(store_folder: &Path) -> Result<Option<LocalStore>, StoreError> {
+    store_folder.join("VERSION").exists().then(|| LocalStore::open(store_folder)).transpose()
+}
+
+/// The store's folder for commands that name no pipeline: `store`, or that of the project around the current folder.
+#[must_use]
+pub fn store_folder(store: Option<&Path>) -> PathBuf {
+    let current = current_folder();
+    match store {
+        Some(store) => current.join(store),
+        None => {
+            let is_there = |folder: &&Path| folder.join(".pru-flow").is_dir() || is_root(folder);
+            current.ancestors().find(is_there).unwrap_or(&current).join(".pru-flow")
+        }
     }
+}
+
+fn is_root(folder: &Path) -> bool {
+    folder.join("pru-flow.toml").exists() || folder.join(".git").exists()
 }
 
 fn current_folder() -> PathBuf {
@@ -123,7 +140,8 @@ fn build(file: &Path, source: &mut SourceText, problems: &mut Problems) -> Optio
     let mut pipeline = Pipeline::read(&text, id, problems)?;
     import::load(&mut pipeline, file, source, problems);
     overrides::apply(&mut pipeline, &source.arguments, problems);
-    let graph = expand(&pipeline, &Bases { root: root.clone(), current: current_folder() }, problems);
+    let bases = Bases { root: root.clone(), current: current_folder() };
+    let graph = expand(&pipeline, &bases, source, problems);
     Some((pipeline, root, graph))
 }
 
@@ -154,6 +172,6 @@ pub fn root_of(pipeline: &Path) -> PathBuf {
     let current = current_folder();
     let absolute = current.join(pipeline);
     let folder = std::fs::canonicalize(absolute.parent().unwrap_or(&current)).unwrap_or(current);
-    let root = folder.ancestors().find(|f| f.join("pru-flow.toml").exists() || f.join(".git").exists());
+    let root = folder.ancestors().find(|folder| is_root(folder));
     root.unwrap_or(&folder).to_owned()
 }

@@ -15,7 +15,7 @@ use crate::pipeline::{self, StageSpec};
 use crate::policy;
 use crate::problem::{Problem, Problems, Span};
 use crate::resources;
-use crate::template::{Results, Scope};
+use crate::template::{Coordinate, Results, Scope};
 use crate::yaml::{Node, Value};
 
 /// Folders against which relative paths are resolved.
@@ -28,7 +28,9 @@ pub struct Bases {
 }
 
 impl Bases {
-    fn resolve(&self, text: &str, from_command_line: bool) -> PathBuf {
+    /// Where a path leads.
+    #[must_use]
+    pub fn resolve(&self, text: &str, from_command_line: bool) -> PathBuf {
         let base = if from_command_line { &self.current } else { &self.root };
         base.join(text)
     }
@@ -49,7 +51,7 @@ pub struct Recipe {
 impl Recipe {
     /// What names mean in the cell with these coordinates.
     #[must_use]
-    pub fn scope<'a>(&'a self, matrix: &'a [(String, Node)]) -> Scope<'a> {
+    pub fn scope<'a>(&'a self, matrix: &'a [Coordinate]) -> Scope<'a> {
         Scope::new(&self.params, self.spec.matrix.as_ref().map(|_| matrix))
     }
 
@@ -57,12 +59,7 @@ impl Recipe {
     /// params the description stands all the same, without them, so that what is wrong with the cell's inputs, and with
     /// those who read it, is told in the same pass.
     #[must_use]
-    pub fn describe(
-        &self,
-        matrix: &[(String, Node)],
-        results: Results<'_>,
-        problems: &mut Problems,
-    ) -> Option<Described> {
+    pub fn describe(&self, matrix: &[Coordinate], results: Results<'_>, problems: &mut Problems) -> Option<Described> {
         let scope = self.scope(matrix);
         let with_results = scope.with_results(results);
         let mut described = match &self.spec.work {
@@ -132,7 +129,7 @@ impl Recipe {
 
     /// What the cell with these coordinates writes.
     #[must_use]
-    pub fn outputs(&self, matrix: &[(String, Node)], problems: &mut Problems) -> Vec<Output> {
+    pub fn outputs(&self, matrix: &[Coordinate], problems: &mut Problems) -> Vec<Output> {
         match &self.spec.work {
             pipeline::Work::Unknown => Vec::new(),
             pipeline::Work::Uses(def) => def.outputs.iter().map(|port| self.builtin_output(port)).collect(),

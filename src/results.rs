@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use pru_flow_cache::{ActionResult, Digest, LocalStore};
+use pru_flow_cache::{ActionResult, Digest, How, LocalStore};
 
 use crate::diverged;
 use crate::execute::workspace::Workspace;
@@ -51,7 +51,7 @@ pub fn copy(store: &LocalStore, folder: &Path, node: &GraphNode, result: &Action
         if !same {
             let parent = path.parent().unwrap_or(folder);
             std::fs::create_dir_all(parent).map_err(|e| format!("{}: {e}", parent.display()))?;
-            store.restore_from(result, &file.digest, &path).map_err(|e| e.to_string())?;
+            store.restore(result, &file.digest, &path, How::Copy).map_err(|e| e.to_string())?;
         }
         let is_markdown = path.extension().is_some_and(|extension| extension == "md");
         let markdown = is_markdown.then(|| std::fs::read_to_string(&path).unwrap_or_default());

@@ -1,31 +1,31 @@
 //! A run: the coordinator owns all state, obeys the scheduler, hears the executor through one channel, and tells an
 //! [`Observer`] what happens. Decides nothing about order and does no work of a node itself.
 
+mod before;
 mod deadline;
 mod keeping;
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
 use pru_flow_cache::{ActionKey, ActionResult, LocalStore, Store};
-use pru_flow_stages::StageDef;
 use pru_flow_stages::io::Progress;
 
 use crate::diverged;
 use crate::execute::workspace::Workspace;
 use crate::execute::{Executor, Message, Outcome, Task};
-use crate::graph::{Described, Device, Graph, GraphNode, NodeId, Work};
-use crate::plan::{Resolved, Unresolved, resolve};
+use crate::graph::{Described, Device, Graph, NodeId};
+use crate::plan::{At, Resolved, Unresolved, resolve};
 use crate::problem::{Problem, Problems};
 use crate::project::Project;
 use crate::results::last_nodes;
-use crate::schedule::{Command, Event, Limits, Need, Scheduler};
+use crate::schedule::{Command, Event, Need, Scheduler};
 use crate::sources::Outside;
 use crate::values::Unknown;
+use before::{check_devices, check_limits, check_sources, limits, need, needs_worker};
 use deadline::Deadline;
 use keeping::{Bypass, Keeping, anew};
 
@@ -230,95 +230,6 @@ pub fn run(
     Ok(RunEnd { totals, results: coordinator.results, signal: coordinator.signal, wall })
 }
 
-fn need(described: &Described, options: &RunOptions) -> Need {
-    let Described { resources, policy, named, .. } = described;
-    let on_gpu = needs_worker(&described.work)
-        && match options.device.unwrap_or(described.device) {
-            Device::Cpu => false,
-            Device::Cuda(_) => true,
-            Device::Auto => Path::new("/dev/nvidiactl").exists(),
-        };
-    Need {
-        cpus: resources.cpus,
-        gpus: if on_gpu { resources.gpus.max(1) } else { 0 },
-        memory_bytes: resources.memory_bytes,
-        exclusive: resources.exclusive,
-        named: named.clone(),
-        priority: policy.priority,
-        retries: policy.retries,
-    }
-}
-
-fn limits(graph: &Graph, options: &RunOptions) -> Limits {
-    let mut named = graph.limits.clone();
-    named.extend(options.limits.iter().map(|(name, n)| (name.clone(), *n)));
-    let memory = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let total_kib =
-        memory.lines().find_map(|line| line.strip_prefix("MemTotal:")?.split_whitespace().next()?.parse().ok());
-    Limits {
-        nodes: options.jobs,
-        cpus: options.cpus,
-        // One node at a time on a device, and only the first device is taken unasked: memory is not watched yet.
-        gpus: 1,
-        memory_bytes: total_kib.map_or(u64::MAX, |kib: u64| kib * 1024),
-        named,
-    }
-}
-
-/// A missing file is told before anything runs, for all nodes at once.
-fn check_sources(graph: &Graph, wanted: &[bool], outside: &Outside) -> Result<(), Problems> {
-    let mut problems = Problems::default();
-    for node in graph.nodes.iter().zip(wanted).filter(|(_, wanted)| **wanted).map(|(node, _)| node) {
-        for missing in outside.find_all(&node.described.sources).err().into_iter().flatten() {
-            problems.push(Problem::new(missing.message, node.span).maybe_help(missing.help));
-        }
-    }
-    problems.into_result(())
-}
-
-/// A resource of which nobody says how much there is would limit nothing.
-fn check_limits(graph: &Graph, wanted: &[bool], limits: &Limits) -> Result<(), Problems> {
-    let mut problems = Problems::default();
-    for node in graph.nodes.iter().zip(wanted).filter(|(_, wanted)| **wanted).map(|(node, _)| node) {
-        for name in node.described.named.keys().filter(|name| !limits.named.contains_key(*name)) {
-            let problem =
-                Problem::new(format!("`{}` needs `{name}`, of which no limit is known", node.stage), node.span);
-            problems.push(
-                problem.help(format!("add `limits: {{{name}: 2}}` to the pipeline, or run with `--limit {name}=2`")),
-            );
-        }
-    }
-    problems.into_result(())
-}
-
-fn check_devices(graph: &Graph, wanted: &[bool], options: &RunOptions, executor: &Executor) -> Result<(), Problems> {
-    let asked = graph.nodes.iter().zip(wanted).filter(|(node, wanted)| **wanted && needs_worker(&node.described.work));
-    let asked: Vec<(u32, &GraphNode)> = asked
-        .filter_map(|(node, _)| match options.device.unwrap_or(node.described.device) {
-            Device::Cuda(index) => Some((index, node)),
-            Device::Auto | Device::Cpu => None,
-        })
-        .collect();
-    if asked.is_empty() {
-        return Ok(());
-    }
-    let hello = executor.hello().map_err(|message| Problems::one(Problem::of_file(message)))?;
-    let mut problems = Problems::default();
-    for (index, node) in asked.iter().filter(|(index, _)| *index >= hello.cuda_devices) {
-        let there = match hello.cuda_devices {
-            0 => "there is no CUDA device that libtorch can use".to_owned(),
-            n => format!("there are {n} CUDA devices"),
-        };
-        let problem = Problem::new(format!("`{}` asks for cuda:{index}, and {there}", node.stage), node.span);
-        problems.push(problem.help("run with `--device cpu`, or look at `pru-flow doctor`"));
-    }
-    problems.into_result(())
-}
-
-fn needs_worker(work: &Work) -> bool {
-    work.stage().is_some_and(StageDef::needs_worker)
-}
-
 fn forward_signals(sender: Sender<Message>) {
     use signal_hook::consts::{SIGINT, SIGTERM, SIGXFSZ};
     // A limit on the size of files is to be an error of the stage that meets it, and not the end of this process.
@@ -460,7 +371,13 @@ impl Coordinator<'_> {
 
     /// With `replace` the outputs that the node's record names are damaged: only another key can be a hit.
     fn resolve(&mut self, id: NodeId, replace: bool) -> Event {
-        let resolved = match resolve(self.graph, id, &self.results, (Some(&self.store), &self.outside)) {
+        let outside = Arc::clone(&self.outside);
+        // A look of its own: what was edited since the last one counts.
+        let look = outside.code.look();
+        let at = At { store: Some(&self.store), outside: &outside, look: &look };
+        let resolved = resolve(self.graph, id, &self.results, at);
+        outside.untold_doubts().iter().for_each(|doubt| self.observer.note(doubt));
+        let resolved = match resolved {
             Ok(resolved) => resolved,
             Err(unresolved) => return self.unresolved(id, unresolved),
         };
@@ -565,6 +482,8 @@ impl Coordinator<'_> {
             key: resolved.key,
             inputs: resolved.inputs,
             sources: resolved.sources,
+            code: resolved.code,
+            environments: resolved.environments,
             outputs: node.outputs.clone(),
             threads: resources.cpus,
             exclusive: resources.exclusive,

@@ -1,7 +1,8 @@
 //! Names of nodes, as printed and as typed: `relearn[method=pru,class=3,seed=7]`.
 //!
 //! Axes are printed in declaration order and read in any order. A bare stage name selects all its cells, a partial
-//! list those that match, `[*]` all of them whatever the context says. Odd values are written in double quotes.
+//! list those that match, `[*]` all of them whatever the context says. Odd values are written in double quotes. On the
+//! command line a `+` adds what a node needs, or what needs it.
 
 use std::fmt;
 
@@ -52,6 +53,30 @@ impl Selector {
             let value = coordinates.iter().find(|(name, _)| name == axis).map(|(_, value)| value);
             wanted.is_none() || value == wanted.as_ref()
         })
+    }
+}
+
+/// What a name on the command line means: cells, and with a `+` before or after it what these need, or what needs them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Selection {
+    /// The cells.
+    pub selector: Selector,
+    /// `+train`: and all that they need.
+    pub upstream: bool,
+    /// `train+`: and all that needs them.
+    pub downstream: bool,
+}
+
+impl Selection {
+    /// Reads a selector with its pluses.
+    ///
+    /// # Errors
+    /// A sentence on what is wrong with the text.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let own = text.trim();
+        let (upstream, own) = own.strip_prefix('+').map_or((false, own), |rest| (true, rest));
+        let (downstream, own) = own.strip_suffix('+').map_or((false, own), |rest| (true, rest));
+        Ok(Self { selector: Selector::parse(own, ':')?, upstream, downstream })
     }
 }
 

@@ -1,13 +1,15 @@
 //! Files from outside: which of a node's candidates is there, and the digest of its content, or of the one value in it
 //! that is read.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use pru_flow_cache::{Digest, StatCache};
 use serde_json::Value;
 
+use crate::code::{CodeReader, Variables};
+use crate::command::CommandWork;
 use crate::graph::ExternalFile;
 
 /// All that is known of files outside the store. Any number of threads may use one.
@@ -15,6 +17,12 @@ use crate::graph::ExternalFile;
 pub struct Outside {
     /// Their digests.
     pub stat: StatCache,
+    /// The code of commands.
+    pub code: CodeReader,
+    /// The variables of commands, by what they add to those that all have.
+    variables: Mutex<HashMap<BTreeMap<String, String>, Arc<Variables>>>,
+    /// What could not be followed in it, each told once: whether it has been.
+    doubts: Mutex<BTreeMap<String, bool>>,
     /// Files of which single values are read, by path and content.
     parsed: Mutex<HashMap<(PathBuf, Digest), Arc<Value>>>,
 }
@@ -51,11 +59,84 @@ impl Missing {
     }
 }
 
+impl Found {
+    /// What is installed for a Python, which is no file.
+    #[must_use]
+    pub fn environment(name: String, digest: Digest) -> Self {
+        Self { name, path: PathBuf::new(), digest, value: None }
+    }
+
+    /// Whether it is a file.
+    #[must_use]
+    pub fn is_file(&self) -> bool {
+        !self.path.as_os_str().is_empty()
+    }
+}
+
 impl Outside {
+    /// A file or folder, as it is now.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn found(&self, name: String, path: &Path) -> Result<Found, Missing> {
+        let (digest, value) = self.content(path, None)?;
+        Ok(Found { name, path: path.to_owned(), digest, value })
+    }
+
+    /// The variables that a command sees, but for those that it inherits unkeyed.
+    #[must_use]
+    pub fn variables(&self, work: &CommandWork) -> Arc<Variables> {
+        let mut known = self.variables.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(variables) = known.get(&work.env) {
+            return Arc::clone(variables);
+        }
+        let variables = Arc::new(Variables::new(work.variables()));
+        known.insert(work.env.clone(), Arc::clone(&variables));
+        variables
+    }
+
+    /// Notes what could not be followed.
+    pub fn doubt(&self, doubts: impl Iterator<Item = String>) {
+        let mut known = self.doubts.lock().unwrap_or_else(PoisonError::into_inner);
+        for doubt in doubts {
+            known.entry(doubt).or_insert(false);
+        }
+    }
+
+    /// What could not be followed, and was not told yet.
+    #[must_use]
+    pub fn untold_doubts(&self) -> Vec<String> {
+        let mut known = self.doubts.lock().unwrap_or_else(PoisonError::into_inner);
+        let untold = known.iter_mut().filter(|(_, told)| !**told);
+        untold
+            .map(|(doubt, told)| {
+                *told = true;
+                doubt.clone()
+            })
+            .collect()
+    }
+
+    /// Writes what is remembered for the next run. All of it is an index: without it the next run reads more, and that is
+    /// all.
+    pub fn save(&self) {
+        if let Err(error) = self.stat.save() {
+            tracing::debug!("the digests of outside files are not remembered: {error}");
+        }
+        if let Err(error) = self.code.save() {
+            tracing::debug!("what code imports is not remembered: {error}");
+        }
+    }
+
     /// What is remembered in a store's folder.
     #[must_use]
     pub fn load(store: &Path) -> Self {
-        Self { stat: StatCache::load(store), parsed: Mutex::default() }
+        Self {
+            stat: StatCache::load(store),
+            code: CodeReader::new(Some(store.join("index/code"))),
+            variables: Mutex::default(),
+            doubts: Mutex::default(),
+            parsed: Mutex::default(),
+        }
     }
 
     /// Finds and hashes all files that a node reads from outside.
@@ -115,6 +196,9 @@ impl Outside {
     /// Whether a file from outside is still as it was found.
     #[must_use]
     pub fn is_unchanged(&self, found: &Found) -> bool {
+        if !found.is_file() {
+            return true;
+        }
         let at = found.value.as_ref().map(|(at, _)| at.as_str());
         self.content(&found.path, at).is_ok_and(|(digest, _)| digest == found.digest)
     }

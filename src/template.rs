@@ -1,21 +1,42 @@
 //! `${...}` in a pipeline: puts params, matrix coordinates and results of stages in place of their names.
 //!
-//! A value that is one `${...}` as a whole keeps its type; inside a longer text the value's own text is put in.
+//! A value that is one `${...}` as a whole keeps its type; inside a longer text the value's own text is put in. What is
+//! no dotted path is an expression (see `expression`): `${params.epochs * 2}`.
 //! References may be nested: `${params.${matrix.setting}.lr}`.
 //! `$${` stands for a literal `${`. A param is put in as it is, but for references to results of stages in it.
 //! Knows nothing of stages but the names of their results.
 
+mod lookup;
+
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use crate::expression::{Outcome, Told, evaluate};
+pub use crate::placeholders::{Part, refers_to_results, split};
+use crate::placeholders::{is_part_of_name, is_path};
 use crate::problem::{Problem, Problems, Span, did_you_mean, suggest};
 use crate::yaml::{Node, Value};
+
+use lookup::Lookup;
+
+/// The value of a cell on one axis.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Coordinate {
+    /// The axis.
+    pub axis: Arc<str>,
+    /// A single value: what the node's name shows, and `${matrix.AXIS}` stands for.
+    pub value: Node,
+    /// A mapping: what `${matrix.AXIS.NAME}` stands for.
+    pub attributes: Option<Arc<Node>>,
+}
 
 /// What names mean at one place of a pipeline.
 #[derive(Clone, Copy)]
 pub struct Scope<'a> {
-    params: &'a Node,
-    matrix: Option<&'a [(String, Node)]>,
+    params: &'a Arc<Node>,
+    matrix: Option<&'a [Coordinate]>,
     later: Option<&'a Later<'a>>,
     results: Results<'a>,
     /// Params within params that are being put in.
@@ -58,7 +79,7 @@ impl<'a> Scope<'a> {
     /// The names of these params, and of the coordinates of a cell in declaration order of the axes (`None` where
     /// there is no matrix). Results of stages are refused.
     #[must_use]
-    pub const fn new(params: &'a Node, matrix: Option<&'a [(String, Node)]>) -> Self {
+    pub const fn new(params: &'a Arc<Node>, matrix: Option<&'a [Coordinate]>) -> Self {
         Self { params, matrix, later: None, results: Results::Refused, depth: 0 }
     }
 
@@ -106,11 +127,8 @@ impl<'a> Scope<'a> {
                 return if self.later_exists(path, node, problems) { node.clone() } else { wrong };
             }
             let Some(found) = self.look_up(path, node, problems) else { return wrong };
-            let value = match found.value {
-                Value::Text(text) => Value::Text(self.kept(&text)),
-                value => value,
-            };
-            return Node { value, span: node.span, origin: found.origin };
+            let origin = found.origin;
+            return Node { value: self.kept_value(found).value, span: node.span, origin };
         }
         let mut out = String::new();
         let mut origin = node.origin;
@@ -158,6 +176,15 @@ impl<'a> Scope<'a> {
         if self.later.is_some() { text.replace("${", "$${") } else { text.to_owned() }
     }
 
+    fn kept_value(&self, node: Node) -> Node {
+        let value = match node.value {
+            Value::Text(text) => Value::Text(self.kept(&text)),
+            Value::List(items) => Value::List(items.into_iter().map(|item| self.kept_value(item)).collect()),
+            value => value,
+        };
+        Node { value, ..node }
+    }
+
     fn is_later(&self, path: &str) -> bool {
         self.later.is_some() && matches!(path.split('.').next(), Some("inputs" | "outputs"))
     }
@@ -175,16 +202,79 @@ impl<'a> Scope<'a> {
         there
     }
 
-    fn look_up(&self, path: &str, at: &Node, problems: &mut Problems) -> Option<Node> {
-        if path.contains("${") {
-            let plain = Scope { later: None, results: Results::Refused, ..*self };
-            let inner = plain.fill_text(at, path, problems);
-            let inner = inner.scalar_text().filter(|inner| !inner.contains("${"))?;
-            return self.look_up(&inner, at, problems);
+    fn look_up(&self, inner: &str, at: &Node, problems: &mut Problems) -> Option<Node> {
+        let plain = Scope { later: None, results: Results::Refused, ..*self };
+        let nested = inner.contains("${");
+        let shape = if nested { Cow::Owned(without_nested(inner)) } else { Cow::Borrowed(inner) };
+        if is_path(&shape) {
+            if !nested {
+                return self.look_up_path(inner, at, problems);
+            }
+            let path = plain.fill_text(at, inner, problems);
+            let path = path.scalar_text().filter(|path| !path.contains("${"))?;
+            return self.look_up_path(&path, at, problems);
         }
+        let expression = if nested { plain.with_names(inner, at, problems)? } else { inner.to_owned() };
+        self.compute(&expression, at, problems)
+    }
+
+    /// An expression with the references in it put in, which must be parts of names.
+    fn with_names(&self, inner: &str, at: &Node, problems: &mut Problems) -> Option<String> {
+        let mut out = String::new();
+        for part in split(inner).ok()? {
+            match part {
+                Part::Literal(literal) => out.push_str(literal),
+                Part::Reference(nested) => {
+                    let found = self.look_up(nested, at, problems)?;
+                    let text = found.scalar_text().filter(|text| is_part_of_name(text));
+                    let Some(text) = text else {
+                        let shown = found.scalar_text().unwrap_or_else(|| found.kind().to_owned());
+                        let message = format!("`${{{nested}}}` is `{shown}`, which is no part of a name");
+                        let help = format!("outside names an expression takes it without `${{}}`: `{nested}`");
+                        problems.push(Problem::new(message, at.span).help(help));
+                        return None;
+                    };
+                    out.push_str(&text);
+                }
+            }
+        }
+        Some(out)
+    }
+
+    fn compute(&self, expression: &str, at: &Node, problems: &mut Problems) -> Option<Node> {
+        let (noted, told) = (RefCell::default(), RefCell::default());
+        let results = match self.results {
+            Results::Noted(_) => Results::Noted(&noted),
+            others => others,
+        };
+        let names = Lookup { scope: Scope { later: None, results, ..*self }, at, told: &told };
+        match evaluate(expression, at, &names) {
+            Outcome::Value(node) => Some(node),
+            Outcome::Awaited => {
+                if let Results::Noted(all) = self.results {
+                    all.borrow_mut().append(&mut noted.borrow_mut());
+                }
+                Some(Node { value: Value::Awaited, ..*at })
+            }
+            Outcome::Wrong => {
+                problems.extend(told.into_inner());
+                None
+            }
+            Outcome::Problem((message, help)) => {
+                problems.push(at.problem(message).help(help));
+                None
+            }
+        }
+    }
+
+    fn look_up_path(&self, path: &str, at: &Node, problems: &mut Problems) -> Option<Node> {
         let (first, rest) = path.split_once('.').unwrap_or((path, ""));
         let result = match first {
-            "params" => self.param(rest).map(|found| self.param_value(found, at.span, problems)),
+            "params" => self.param(rest, &mut |_| ()).map(|found| self.param_value(found, at.span, problems)),
+            // An attribute may refer to results, as a param may.
+            "matrix" if rest.contains('.') => {
+                self.coordinate(rest).map(|found| self.param_value(&found, at.span, problems))
+            }
             "matrix" => self.coordinate(rest),
             "stages" => self.result(path, at),
             "inputs" | "outputs" => Err((
@@ -210,7 +300,7 @@ impl<'a> Scope<'a> {
     }
 
     /// What stands for a result of a stage.
-    fn result(&self, reference: &str, at: &Node) -> Result<Node, (String, String)> {
+    fn result(&self, reference: &str, at: &Node) -> Result<Node, Told> {
         let value = match self.results {
             Results::Refused => {
                 return Err((
@@ -256,101 +346,16 @@ impl<'a> Scope<'a> {
         };
         Node { value, ..*param }
     }
-
-    fn param(&self, path: &str) -> Result<&'a Node, (String, String)> {
-        let mut node = self.params;
-        for part in path.split('.') {
-            if node.value == Value::Wrong {
-                return Ok(node);
-            }
-            let Value::Map(entries) = &node.value else {
-                return Err((
-                    format!("`params.{path}`: {} has no `{part}`", node.kind()),
-                    "shorten the path".to_owned(),
-                ));
-            };
-            node = node.get(part).ok_or_else(|| {
-                let known = entries.iter().map(|(k, _)| k.text.as_str());
-                (format!("unknown param `params.{path}`"), suggest(part, "params", known))
-            })?;
-        }
-        Ok(node)
-    }
-
-    fn coordinate(&self, axis: &str) -> Result<Node, (String, String)> {
-        let Some(coordinates) = self.matrix else {
-            return Err((format!("`matrix.{axis}`: there is no matrix here"), "add `matrix:` to the stage".to_owned()));
-        };
-        coordinates.iter().find(|(name, _)| name == axis).map(|(_, value)| value.clone()).ok_or_else(|| {
-            let known = coordinates.iter().map(|(name, _)| name.as_str());
-            (format!("unknown matrix axis `{axis}`"), suggest(axis, "axes", known))
-        })
-    }
 }
 
-/// A piece of a text with references.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Part<'a> {
-    /// Text as it is.
-    Literal(&'a str),
-    /// The path between `${` and `}`.
-    Reference(&'a str),
-}
-
-/// Splits a text at its references.
-///
-/// # Errors
-/// A `${` without its `}`, or with nothing between them.
-pub fn split(text: &str) -> Result<Vec<Part<'_>>, String> {
-    let mut parts = Vec::new();
-    let mut rest = text;
-    while let Some(at) = rest.find("${") {
-        if rest[..at].ends_with('$') {
-            // `$${` is a literal: keep the first `$` out and the rest in.
-            if at > 1 {
-                parts.push(Part::Literal(&rest[..at - 1]));
-            }
-            parts.push(Part::Literal(&rest[at..at + 2]));
-            rest = &rest[at + 2..];
-            continue;
-        }
-        if at > 0 {
-            parts.push(Part::Literal(&rest[..at]));
-        }
-        let inner = &rest[at + 2..];
-        let end = closing(inner).ok_or_else(|| "`${` without its `}`".to_owned())?;
-        let path = inner[..end].trim();
-        if path.is_empty() {
-            return Err("`${}` names nothing".to_owned());
-        }
-        parts.push(Part::Reference(path));
-        rest = &inner[end + 1..];
-    }
-    if !rest.is_empty() {
-        parts.push(Part::Literal(rest));
-    }
-    Ok(parts)
-}
-
-/// Whether a text refers to results of stages.
-#[must_use]
-pub fn refers_to_results(text: &str) -> bool {
-    let to_result = |part: &Part<'_>| matches!(part, Part::Reference(path) if path.starts_with("stages."));
-    text.contains("${") && split(text).is_ok_and(|parts| parts.iter().any(to_result))
-}
-
-/// Where the `}` stands that closes a reference, which may hold others: `params.${matrix.setting}.lr`.
-fn closing(inner: &str) -> Option<usize> {
-    let mut depth = 0;
-    for (at, byte) in inner.bytes().enumerate() {
-        match byte {
-            b'{' => depth += 1,
-            b'}' if depth == 0 => return Some(at),
-            b'}' => depth -= 1,
-            _ => {}
-        }
-    }
-    None
+/// A reference with `x` in the place of every one that is nested in it: its shape.
+fn without_nested(inner: &str) -> String {
+    let part = |part: &Part<'_>| match part {
+        Part::Literal(literal) => (*literal).to_owned(),
+        Part::Reference(_) => "x".to_owned(),
+    };
+    // What is wrong with it is told where it is filled.
+    split(inner).map_or_else(|_| "x".to_owned(), |parts| parts.iter().map(part).collect())
 }
 
 #[cfg(test)]
@@ -359,8 +364,8 @@ mod tests {
     use crate::yaml::parse;
 
     fn fill(params: &str, text: &str) -> Result<Node, Problems> {
-        let params = parse(params).unwrap();
-        let matrix = [("class".to_owned(), parse("3").unwrap())];
+        let params = Arc::new(parse(params).unwrap());
+        let matrix = [Coordinate { axis: "class".into(), value: parse("3").unwrap(), attributes: None }];
         let scope = Scope::new(&params, Some(&matrix));
         let mut problems = Problems::default();
         let filled = scope.fill(&parse(text).unwrap(), &mut problems);
@@ -368,7 +373,7 @@ mod tests {
     }
 
     fn fill_command(params: &str, text: &str) -> Result<Node, Problems> {
-        let params = parse(params).unwrap();
+        let params = Arc::new(parse(params).unwrap());
         let later = Later { inputs: vec!["x"], outputs: vec!["y"] };
         let scope = Scope::new(&params, None).with_later(&later);
         let mut problems = Problems::default();

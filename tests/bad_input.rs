@@ -209,7 +209,7 @@ fn references_that_lead_nowhere_are_told() {
     };
     refused(&with("a.train"), &[("one cell of `a` is needed here, 4 fit", "give s and t: `a[s=...,t=...]`")]);
     refused(&with("a[s=1].train"), &[("one cell of `a` is needed here, 2 fit", "give t: `a[t=...]`")]);
-    refused(&with("a[s=3,t=1].train"), &[("no cell of `a` fits `b`", "there are a[s=1,t=1]")]);
+    refused_with(&with("a[s=3,t=1].train"), &["b"], &[("no cell of `a` fits `b`", "there are a[s=1,t=1]")]);
     refused(&with("a[u=3].train"), &[("`a` has no matrix axis `u`", "did you mean")]);
     refused(&with("a[s=1,t=1]"), &[("`a` has several outputs", "name one: `a.train`, `a.test`")]);
     refused(&with("a[s=1"), &[("`]` is missing", "stage.output")]);
@@ -293,7 +293,7 @@ fn unknown_nodes_and_wrong_options_are_refused_before_anything_runs() {
         (vec!["run", "pipeline.yaml", "--cpus", "0"], "0 is not in 1.."),
         (vec!["run", "pipeline.yaml", "--device", "gpu"], "use auto, cpu, cuda or cuda:0"),
         (vec!["run"], "<PIPELINE>"),
-        (vec!["runn", "pipeline.yaml"], "similar subcommand exists: 'run'"),
+        (vec!["runn", "pipeline.yaml"], "similar subcommands exist: 'runs', 'run'"),
         (vec!["run", "pipeline.yaml", "--sett", "a=1"], "--set"),
         (vec!["stages", "unlearn/puru"], "did you mean `unlearn/pru`?"),
     ] {

@@ -105,8 +105,8 @@ fn a_matrix_that_makes_no_sense_is_told() {
     refused(
         &at("{s: [¦{x: 1}, ¦[2]]}"),
         &[
-            ("a value of the axis `s` is a single value, not a mapping", "${params.${matrix.setting}.lr}"),
-            ("a value of the axis `s` is a single value, not a list", "let the axis name them"),
+            ("a value of the axis `s` is a single value, not a mapping", "name it: `s: {first: {...}, second: {...}}`"),
+            ("a value of the axis `s` is a single value, not a list", "s: 3"),
         ],
     );
     refused(&at("{s: [1, 2], exclude: [¦{s: 3}]}"), &[("this `exclude` leaves out nothing", "remove it")]);

@@ -70,7 +70,27 @@ fn every_command_has_help_with_examples() {
         .filter_map(|line| line.split_whitespace().next().map(str::to_owned))
         .filter(|name| name != "help")
         .collect();
-    let expected = ["run", "plan", "explain", "report", "get", "log", "stages", "doctor", "completions", "man"];
+    let expected = [
+        "run",
+        "plan",
+        "init",
+        "check",
+        "schema",
+        "explain",
+        "graph",
+        "report",
+        "get",
+        "commit",
+        "import",
+        "log",
+        "runs",
+        "show",
+        "diff",
+        "stages",
+        "doctor",
+        "completions",
+        "man",
+    ];
     assert_eq!(commands, expected);
     for command in expected {
         for flag in ["--help", "-h"] {

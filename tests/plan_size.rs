@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use hermetic::{Output, Project};
-use pru_flow::plan::resolve;
+use pru_flow::plan::{At, resolve};
 use pru_flow_cache::{ActionResult, Finished, Publication, Put};
 
 const METHODS: [&str; 6] = ["pru", "boundary_shrink", "random_label", "bn_only", "second_pru", "second_shrink"];
@@ -101,7 +101,8 @@ fn outputs(node: &pru_flow::graph::GraphNode, folder: &Path) -> BTreeMap<String,
 /// Fills the store as a run of every node but the last `left` would.
 fn fill(project: &Project, left: usize) -> usize {
     let loaded = pru_flow::project::Project::load(&project.path("pipeline.yaml"), &[], None).expect("it is a pipeline");
-    let (store, stat) = loaded.open_store().expect("a store can be made");
+    let (store, outside) = loaded.open_store().expect("a store can be made");
+    let look = outside.code.look();
     let graph = &loaded.graph;
     let mut results: Vec<Option<Arc<ActionResult>>> = vec![None; graph.nodes.len()];
     let wanted = &graph.order[..graph.order.len() - left];
@@ -110,7 +111,10 @@ fn fill(project: &Project, left: usize) -> usize {
         let mut batch = Vec::new();
         let mut ids = Vec::new();
         while let Some(&id) = wanted.get(at).filter(|_| batch.len() < 512) {
-            let Ok(resolved) = resolve(graph, id, &results, (Some(&store), &stat)) else { break };
+            let Ok(resolved) = resolve(graph, id, &results, At { store: Some(&store), outside: &outside, look: &look })
+            else {
+                break;
+            };
             let folder = store.attempt_folder().expect("the store is writable");
             let measurements = BTreeMap::from([("wall_seconds".to_owned(), 60.0)]);
             let provenance = BTreeMap::from([("device".to_owned(), "cpu".to_owned())]);

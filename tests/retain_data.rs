@@ -11,7 +11,7 @@ use std::sync::atomic::AtomicBool;
 use hermetic::Project;
 use pru_flow::execute::{Task, describe};
 use pru_flow::graph::Device;
-use pru_flow::plan::{plan, resolve};
+use pru_flow::plan::{At, plan, resolve};
 use pru_flow_cache::{ActionResult, Digest, LocalStore};
 use pru_flow_stages::dataset::{Dataset, Pixels};
 use pru_flow_stages::io::{Attempt, StageIo};
@@ -118,7 +118,9 @@ fn attempt_of(project: &Project, node: &str, folder: &Path) -> (Attempt, BTreeSe
     let planned = plan(graph, &vec![true; graph.nodes.len()], Some(&store), &stat).expect("the store is readable");
     let position = |name: &str| graph.nodes.iter().position(|n| n.name == name).expect("the pipeline has it");
     let id = position(node);
-    let resolved = resolve(graph, id, &planned.results, (None, &stat)).expect("its inputs are there");
+    let look = stat.code.look();
+    let resolved = resolve(graph, id, &planned.results, At { store: None, outside: &stat, look: &look })
+        .expect("its inputs are there");
     let result = |name: &str| planned.results[position(name)].clone().expect("it ran");
     let retain = retain_digests(&result("split"), &result("data"));
     assert!(retain.len() >= 9, "three parts of three classes, and the whole set");
@@ -130,6 +132,8 @@ fn attempt_of(project: &Project, node: &str, folder: &Path) -> (Attempt, BTreeSe
         work: graph.nodes[id].described.work.clone(),
         inputs: resolved.inputs,
         sources: resolved.sources,
+        code: None,
+        environments: Vec::new(),
         outputs: graph.nodes[id].outputs.clone(),
         threads: 1,
         device: Device::Cpu,

@@ -232,8 +232,9 @@ fn what_a_reference_cannot_mean_is_told_with_what_to_type() {
         &with("${stages.g.outputs.train.x}"),
         &[("the output `train` of `g` is no JSON: it is `train.safetensors`", "JSON outputs: `facts`")],
     );
-    refused(
+    refused_with(
         &with("${stages.tune[set=c].outputs.settings.lr}"),
+        &["use"],
         &[("no cell of `tune` fits `use[set=a,k=1]` (and 1 more cells)", "there are tune[set=a], tune[set=b]")],
     );
     refused(

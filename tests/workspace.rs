@@ -327,3 +327,25 @@ fn outputs_that_were_made_before_are_adopted_without_running_anything() {
     assert_eq!(outcomes(&project, &[]), ["prepare cached", "sum cached"]);
     assert_eq!(project.read("out/sum.txt"), "four\n");
 }
+
+#[test]
+fn a_hard_link_shares_its_bytes_with_the_store_and_an_edited_one_is_never_used() {
+    use std::os::unix::fs::MetadataExt;
+    let text = "version: 1\nname: l\nstages:\n  a: {command: \"seq 3000 > ${outputs.n}\", outputs: {n: {path: n.txt, link: hard}}}\n  \
+                b: {command: \"wc -l < ${inputs.n} > ${outputs.o}\", inputs: {n: a.n}, outputs: {o: o.txt}}\n";
+    let project = Project::with_pipeline(text);
+    outcomes(&project, &[]);
+    let links = || std::fs::metadata(project.path("n.txt")).unwrap().nlink();
+    assert_eq!(links(), 2);
+    std::fs::remove_file(project.path("n.txt")).unwrap();
+    assert_eq!(outcomes(&project, &[]), ["a cached", "b cached"]);
+    assert_eq!(links(), 2);
+    // An edit through the link reaches the blob: it is noticed, and made anew.
+    let path = project.path("n.txt");
+    let mut permissions = std::fs::metadata(&path).unwrap().permissions();
+    std::os::unix::fs::PermissionsExt::set_mode(&mut permissions, 0o644);
+    std::fs::set_permissions(&path, permissions).unwrap();
+    std::fs::write(&path, "edited\n").unwrap();
+    assert_eq!(outcomes(&project, &["--force", "b"]), ["a executed", "b executed"]);
+    assert_eq!((project.read("o.txt"), project.read("n.txt").lines().count()), ("3000\n".into(), 3000));
+}

@@ -1,10 +1,10 @@
-//! Verifying blobs, moving damaged ones aside, and giving files out so that nobody can change the store through them.
+//! Verifying blobs, moving damaged ones aside, and giving them to stages to read. What a user gets is `restore.rs`.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::digest::Digest;
-use crate::fs::{Flush, is_disk_error, random_hex};
+use crate::fs::{Flush, is_disk_error};
 use crate::local::LocalStore;
 use crate::record::ActionResult;
 use crate::stat_index::now_ns;
@@ -114,54 +114,5 @@ impl LocalStore {
             .and_then(|_| self.fs.rename(&temporary.path, &path))
             .map_err(|e| self.failed("writing", &path, e))?;
         Ok(path)
-    }
-
-    /// Puts a copy of a verified blob at `to`, with its blocks shared where the file system can, and never a hard
-    /// link: a file already there is replaced in one step, and editing the copy does not reach the store.
-    ///
-    /// # Errors
-    /// [`StoreError::NoBlob`] when the blob is missing or damaged; the operating system's reason otherwise.
-    pub fn restore(&self, digest: &Digest, to: &Path) -> Result<(), StoreError> {
-        if self.verify(digest)? != Verdict::Good {
-            return Err(StoreError::NoBlob(*digest));
-        }
-        let blob = self.blob_path(digest);
-        self.place(to, |temporary| self.fs.copy_new(&blob, temporary))
-    }
-
-    /// As [`LocalStore::restore`], for content that may lie in the record.
-    ///
-    /// # Errors
-    /// As [`LocalStore::restore`].
-    pub fn restore_from(&self, result: &ActionResult, digest: &Digest, to: &Path) -> Result<(), StoreError> {
-        match result.inline.get(digest) {
-            Some(content) => {
-                self.place(to, |temporary| self.fs.write_new(temporary, &mut content.as_slice(), 0o666, Flush::Never))
-            }
-            None => self.restore(digest, to),
-        }
-    }
-
-    /// Writes a file beside `to` and renames it. Not flushed: it can be had again from the store.
-    fn place(&self, to: &Path, write: impl FnOnce(&Path) -> io::Result<u64>) -> Result<(), StoreError> {
-        // The target lies outside the store, so what the store says of a full disk would mislead here.
-        let failed = |source| StoreError::Io { doing: "writing", path: to.to_owned(), source };
-        let to = std::path::absolute(to).map_err(failed)?;
-        let Some((parent, name)) = to.parent().zip(to.file_name()) else {
-            return Err(failed(io::Error::new(io::ErrorKind::InvalidInput, "this does not name a file")));
-        };
-        for folder in parent.ancestors().collect::<Vec<_>>().into_iter().rev() {
-            if self.fs.stat(folder).is_err() {
-                self.create_dir(folder, 0o777)?;
-            }
-        }
-        // Short, so that a name of full length still has room beside it.
-        let random = random_hex(6).map_err(failed)?;
-        let temporary = parent.join(format!(".pru-{random}"));
-        let placed = write(&temporary).and_then(|_| self.fs.rename(&temporary, &parent.join(name)));
-        placed.map_err(|error| {
-            let _ = self.fs.remove_file(&temporary);
-            failed(error)
-        })
     }
 }

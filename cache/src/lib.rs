@@ -12,7 +12,8 @@
 //! - [`record`]: a result and its self-checking bytes.
 //! - [`names`]: which names files inside an artifact may have.
 //! - [`store`]: what every store can do.
-//! - [`local`]: the store in a folder; `publish` writes to it, `check` verifies and gives out, `attempts` owns `tmp/`.
+//! - [`local`]: the store in a folder; `publish` writes to it, `check` verifies, `restore` puts files back where a user
+//!   has them, `attempts` owns `tmp/`.
 //! - [`stat_cache`]: digests of files outside the store, remembered by stat (the mechanism is in `stat_index`).
 //! - [`fs`]: the calls to the file system, behind a seam that tests make fail.
 //!
@@ -30,6 +31,7 @@ pub mod local;
 pub mod names;
 mod publish;
 pub mod record;
+mod restore;
 pub mod stat_cache;
 mod stat_index;
 pub mod store;
@@ -43,5 +45,6 @@ pub use local::LocalStore;
 pub use names::BadName;
 pub use publish::{Finished, Publication, Published};
 pub use record::{ActionResult, Output, OutputFile, RecordError, WriterId};
+pub use restore::{How, Restoration};
 pub use stat_cache::{SourceError, StatCache};
 pub use store::{BlobEntry, Maintain, OutputProblem, Put, RecordEntry, RecordName, Store, StoreError, Stored, Verdict};

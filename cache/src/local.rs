@@ -1,13 +1,13 @@
 //! The store in a folder of this machine's: its layout, opening it, reading records and blobs.
 //!
 //! Any number of processes may share one folder; nothing but atomic renames keeps them apart. `publish.rs` writes,
-//! `check.rs` verifies and gives out. `FORMAT.md` states the layout and what in it is authoritative.
+//! `check.rs` verifies, `restore.rs` gives out. `FORMAT.md` states the layout and what in it is authoritative.
 
 use std::collections::BTreeSet;
 use std::io::{self, Read, SeekFrom};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -47,6 +47,10 @@ pub struct LocalStore {
     durable: Mutex<BTreeSet<PathBuf>>,
     /// This store's own folder in `tmp/`, once made.
     own_tmp: Mutex<Option<PathBuf>>,
+    /// Whether files were to be restored on another file system than the store's.
+    pub(crate) is_apart: AtomicBool,
+    /// Whether it was said that hard links are not possible.
+    pub(crate) told_no_links: AtomicBool,
     counter: AtomicU64,
 }
 
@@ -74,6 +78,8 @@ impl LocalStore {
             verified: OnceLock::new(),
             durable: Mutex::default(),
             own_tmp: Mutex::default(),
+            is_apart: AtomicBool::new(false),
+            told_no_links: AtomicBool::new(false),
             counter: AtomicU64::new(0),
         };
         if !store.has_version()? {
@@ -236,6 +242,7 @@ impl LocalStore {
             return Ok(path.clone());
         }
         let tmp = self.path(TMP);
+        self.fs.spread_folders(&tmp);
         let name = attempts::fresh_name().map_err(|e| StoreError::io("making a folder in", &tmp, e))?;
         let path = tmp.join(name);
         self.fs.create_dir(&path, 0o700).map_err(|e| self.failed("making the folder", &path, e))?;

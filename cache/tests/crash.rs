@@ -322,6 +322,12 @@ impl Fs for Race {
     fn copy_new(&self, a: &Path, b: &Path) -> std::io::Result<u64> {
         self.inner.copy_new(a, b)
     }
+    fn spread_folders(&self, p: &Path) {
+        self.inner.spread_folders(p);
+    }
+    fn hard_link(&self, a: &Path, b: &Path) -> std::io::Result<()> {
+        self.inner.hard_link(a, b)
+    }
     fn free_bytes(&self, p: &Path) -> std::io::Result<u64> {
         self.inner.free_bytes(p)
     }

@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use place::{Place, big, model, publish};
-use pru_flow_cache::{ActionResult, Maintain, Put, Store, StoreError, Verdict};
+use pru_flow_cache::{ActionResult, How, Maintain, Put, Store, StoreError, Verdict};
 
 fn flip(path: &Path, bit: usize) {
     let mut bytes = std::fs::read(path).unwrap();
@@ -36,7 +36,7 @@ fn any_flipped_bit_of_a_blob_is_noticed_and_the_blob_moved_aside() {
         assert!(matches!(place.store.materialise(&result, &digest), Err(StoreError::NoBlob(_))));
         assert!(matches!(place.store.open_blob(&digest, None), Err(StoreError::NoBlob(_))));
         let target = place.folder.path().join("target");
-        assert!(matches!(place.store.restore(&digest, &target), Err(StoreError::NoBlob(_))));
+        assert!(matches!(place.store.restore(&result, &digest, &target, How::Copy), Err(StoreError::NoBlob(_))));
         assert!(!target.exists());
     }
     assert_eq!(std::fs::read_dir(place.root().join("quarantine")).unwrap().count(), 200);

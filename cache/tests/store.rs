@@ -222,42 +222,6 @@ fn a_second_result_with_other_bytes_is_reported_and_kept_as_evidence() {
 }
 
 #[test]
-fn an_edited_copy_does_not_reach_the_store() {
-    let place = Place::new();
-    let result = publish(&place.store, 1, 7, Put::IfAbsent).result;
-    let target = place.folder.path().join("new/folder/model");
-    for digest in [model(&result), Digest::of(&[7; 10])] {
-        place.store.restore_from(&result, &digest, &target).unwrap();
-        assert_eq!(Digest::of_file(&target).unwrap().0, digest);
-        assert_eq!(std::fs::metadata(&target).unwrap().nlink(), 1);
-        let mut bytes = std::fs::read(&target).unwrap();
-        bytes[0] ^= 1;
-        std::fs::write(&target, bytes).expect("a copy can be written to");
-    }
-    assert_eq!(place.store.verify_bytes(&model(&result)).unwrap(), Verdict::Good);
-    // Replacing an edited copy is one step and leaves nothing beside it.
-    place.store.restore(&model(&result), &target).unwrap();
-    assert_eq!(Digest::of_file(&target).unwrap().0, model(&result));
-    assert_eq!(std::fs::read_dir(target.parent().unwrap()).unwrap().count(), 1);
-    // A link at the target is replaced, not followed.
-    let outside = place.folder.path().join("outside");
-    std::fs::write(&outside, "mine").unwrap();
-    std::fs::remove_file(&target).unwrap();
-    symlink(&outside, &target).unwrap();
-    place.store.restore(&model(&result), &target).unwrap();
-    assert_eq!(std::fs::read_to_string(&outside).unwrap(), "mine");
-    assert!(std::fs::symlink_metadata(&target).unwrap().is_file());
-    // A folder in its place is an error, and leaves nothing behind.
-    let folder = place.folder.path().join("taken");
-    std::fs::create_dir_all(folder.join("x")).unwrap();
-    assert!(place.store.restore(&model(&result), &folder).is_err());
-    assert!(std::fs::read_dir(place.folder.path()).unwrap().all(|e| {
-        let name = e.unwrap().file_name();
-        ["store", "new", "outside", "taken"].iter().any(|known| name == *known)
-    }));
-}
-
-#[test]
 fn a_missing_or_damaged_writer_s_id_is_made_anew_and_older_records_stay_hits() {
     let place = Place::new();
     let result = publish(&place.store, 1, 7, Put::IfAbsent).result;

@@ -25,7 +25,7 @@ pub(super) fn commit(args: &CommitArgs) -> Result<u8, Exit> {
     let asked = project.graph.select(&args.nodes).map_err(Exit::usage)?;
     let (store, outside) = project.open_store()?;
     let adopted = adopt::adopt(&project, &asked, &Arc::new(store), &outside)?;
-    let _ = outside.stat.save();
+    outside.save();
     let mut text = String::new();
     let mut failed = false;
     for (name, outcome) in &adopted {

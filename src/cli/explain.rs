@@ -67,6 +67,7 @@ pub(super) fn explain(args: &ExplainArgs) -> Result<u8, Exit> {
             Status::Run => "would run: no result has its key".to_owned(),
             Status::Unknown => format!("unknown: {}", node.why),
             Status::Fails => format!("would fail: {}", node.why),
+            Status::Broken => format!("cannot run: {}", node.why),
         };
         text.push_str(&format!("{indent}{}  {status}\n", name(node)));
         for value in &node.values {
@@ -107,15 +108,16 @@ fn in_json(graph: &Graph, node: &PlannedNode) -> serde_json::Value {
     json!({"node": graph.nodes[node.id].name, "status": node.status, "why": node.why, "values": values})
 }
 
-/// From the node along producers that would run or fail, to the one whose own description has changed.
+/// From the node along producers that would run or fail, or cannot run, to the one whose own description has changed.
 fn chain_to_cause<'a>(graph: &Graph, plan: &'a Plan, id: usize) -> Vec<&'a PlannedNode> {
     let of = |id: usize| plan.nodes.iter().find(|node| node.id == id);
     let mut chain: Vec<&PlannedNode> = of(id).into_iter().collect();
-    while let Some(last) = chain.last().filter(|node| node.status == Status::Unknown) {
-        // The first producer that would run is the nearest cause; one that is unknown leads on.
+    while let Some(last) = chain.last().filter(|node| matches!(node.status, Status::Unknown | Status::Broken)) {
+        // The first producer that would run is the nearest cause; one that is as this one is leads on.
         let producers: Vec<&PlannedNode> = graph.producers(last.id).into_iter().filter_map(of).collect();
-        let run = producers.iter().find(|node| matches!(node.status, Status::Run | Status::Fails));
-        match run.or_else(|| producers.iter().find(|node| node.status == Status::Unknown)) {
+        let waits = last.status == Status::Unknown;
+        let run = producers.iter().find(|node| waits && matches!(node.status, Status::Run | Status::Fails));
+        match run.or_else(|| producers.iter().find(|node| node.status == last.status)) {
             Some(next) => chain.push(next),
             None => break,
         }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use pru_flow_cache::ActionResult;
+use pru_flow_cache::{ActionResult, How};
 
 use super::{DONE, Exit, PipelineArgs, STAGE_FAILED, print, shown};
 use crate::diverged;
@@ -54,7 +54,7 @@ pub(super) fn get(args: &GetArgs) -> Result<u8, Exit> {
         if let Some(parent) = to.parent().filter(|parent| !parent.as_os_str().is_empty()) {
             std::fs::create_dir_all(parent).map_err(|e| failed(format!("{}: {e}", parent.display())))?;
         }
-        store.restore_from(result, &file.digest, &to).map_err(|e| failed(e.to_string()))?;
+        store.restore(result, &file.digest, &to, How::Copy).map_err(|e| failed(e.to_string()))?;
     }
     eprintln!("{} ({} files)", shown(&args.to), stored.files.len());
     Ok(DONE)

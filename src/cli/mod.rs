@@ -1,14 +1,21 @@
 //! The command line: arguments, exit codes, and one file per command. The outermost room: prints and exits.
 
+mod check;
 mod commit;
+mod diff;
 mod doctor;
 mod explain;
 mod get;
+mod graph;
 mod import;
+mod init;
 mod log;
 mod plan;
 mod report;
 mod run;
+mod runs;
+mod schema;
+mod show;
 mod stages;
 
 use std::ffi::OsString;
@@ -19,7 +26,8 @@ use std::process::ExitCode;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::execute::{command, watcher};
-use crate::project::{Project, Unloadable};
+use crate::project::{Project, Unloadable, store_folder};
+use crate::record::{Run, Summary, find};
 use crate::report::problems;
 
 /// All is done.
@@ -48,6 +56,8 @@ Examples:
   pru-flow explain pipelines/mnist.yaml 'relearn[method=pru,class=3,seed=7]'
   pru-flow get pipelines/mnist.yaml 'original[seed=7]:model' --to model.safetensors
   pru-flow report pipelines/mnist.yaml         everything so far as one HTML page
+  pru-flow init                                a first pipeline of your own, with comments
+  pru-flow runs                                what was run; then: show last, diff last~1 last
   pru-flow stages unlearn/pru                  params, defaults and ports of a stage";
 
 const COMPLETIONS: &str = "\
@@ -80,24 +90,45 @@ enum Command {
     /// Show what a run would do, and why; changes nothing.
     #[command(after_help = plan::EXAMPLES)]
     Plan(plan::PlanArgs),
+    /// Write a first pipeline, with comments, ready to run.
+    #[command(after_help = init::EXAMPLES)]
+    Init(init::InitArgs),
+    /// Say whether pipelines are right, all that is wrong with them at once; runs nothing.
+    #[command(after_help = check::EXAMPLES)]
+    Check(check::CheckArgs),
+    /// Print the JSON Schema of pipelines, for completion in editors.
+    #[command(after_help = schema::EXAMPLES)]
+    Schema,
     /// Show field by field what distinguishes a node from the nearest earlier result.
     #[command(after_help = explain::EXAMPLES)]
     Explain(explain::ExplainArgs),
+    /// Draw the graph of stages or of nodes: SVG, DOT, Mermaid.
+    #[command(after_help = graph::EXAMPLES)]
+    Graph(graph::GraphArgs),
     /// Write one HTML page of all tables, figures and where their numbers come from.
     #[command(after_help = report::EXAMPLES)]
     Report(report::ReportArgs),
     /// Copy an output of a finished node to a path.
     #[command(after_help = get::EXAMPLES)]
     Get(get::GetArgs),
-    /// Take outputs that lie at their paths for the results of their nodes, without running these.
+    /// Take outputs that lie at their paths for results, without running anything.
     #[command(after_help = commit::EXAMPLES)]
     Commit(commit::CommitArgs),
     /// Turn the stages of a DVC project (`dvc.yaml`) into a pipeline.
     #[command(after_help = import::EXAMPLES)]
     Import(import::ImportArgs),
     /// Print what a node wrote while it ran.
-    #[command(after_help = log::EXAMPLES)]
+    #[command(after_help = log::EXAMPLES, allow_missing_positional = true)]
     Log(log::LogArgs),
+    /// List the recorded runs, the newest first.
+    #[command(after_help = runs::EXAMPLES)]
+    Runs(runs::RunsArgs),
+    /// Show a recorded run: what was run, with what, and how each node went.
+    #[command(after_help = show::EXAMPLES)]
+    Show(show::ShowArgs),
+    /// Compare two recorded runs: params and metrics side by side, and why nodes differ.
+    #[command(after_help = diff::EXAMPLES)]
+    Diff(diff::DiffArgs),
     /// List the built-in stages, or one with its params and ports.
     #[command(after_help = stages::EXAMPLES)]
     Stages(stages::StagesArgs),
@@ -127,6 +158,13 @@ enum Command {
 struct PipelineArgs {
     /// The pipeline's file, or `quickstart` for the built-in one.
     pipeline: PathBuf,
+    #[command(flatten)]
+    settings: PipelineSettings,
+}
+
+/// What changes a pipeline.
+#[derive(Args)]
+struct PipelineSettings {
     /// Change a param: a path into `params:` and a value, as in `relearn.lr=0.002`.
     #[arg(long = "set", value_name = "PATH=VALUE")]
     set: Vec<String>,
@@ -137,7 +175,37 @@ struct PipelineArgs {
 
 impl PipelineArgs {
     fn load(&self) -> Result<Project, Exit> {
-        Ok(Project::load(&self.pipeline, &self.set, self.store.as_deref())?)
+        self.settings.load(&self.pipeline)
+    }
+}
+
+impl PipelineSettings {
+    fn load(&self, pipeline: &Path) -> Result<Project, Exit> {
+        Ok(Project::load(pipeline, &self.set, self.store.as_deref())?)
+    }
+}
+
+/// Where recorded runs are: the same for every command that names no pipeline.
+#[derive(Args)]
+struct StoreArgs {
+    /// Where results are kept [default: .pru-flow of the project around the current folder].
+    #[arg(long, value_name = "DIR", env = "PRU_FLOW_STORE")]
+    store: Option<PathBuf>,
+}
+
+impl StoreArgs {
+    fn folder(&self) -> PathBuf {
+        store_folder(self.store.as_deref())
+    }
+
+    /// The run that `name` means.
+    fn run(&self, name: &str) -> Result<Summary, Exit> {
+        find(&self.folder(), name).map_err(Exit::usage)
+    }
+
+    /// The same, whole.
+    fn whole_run(&self, name: &str) -> Result<Run, Exit> {
+        self.run(name)?.whole().map_err(|why| Exit::Message(why, STAGE_FAILED))
     }
 }
 
@@ -187,12 +255,19 @@ pub fn main() -> ExitCode {
     let result = match cli.command {
         Command::Run(args) => run::run(&args, cli.verbose > 0),
         Command::Plan(args) => plan::plan(&args),
+        Command::Init(args) => init::init(&args),
+        Command::Check(args) => check::check(&args),
+        Command::Schema => Ok(schema::schema()),
         Command::Explain(args) => explain::explain(&args),
+        Command::Graph(args) => graph::graph(&args),
         Command::Report(args) => report::report(&args),
         Command::Get(args) => get::get(&args),
         Command::Commit(args) => commit::commit(&args),
         Command::Import(args) => import::import(&args),
         Command::Log(args) => log::log(&args),
+        Command::Runs(args) => Ok(runs::runs(&args)),
+        Command::Show(args) => show::show(&args),
+        Command::Diff(args) => diff::diff(&args),
         Command::Stages(args) => stages::stages(&args),
         Command::Doctor(args) => Ok(doctor::doctor(&args)),
         Command::Completions { shell } => {
@@ -253,6 +328,35 @@ fn man() -> Result<u8, Exit> {
 fn print(bytes: &[u8]) {
     let mut stdout = std::io::stdout().lock();
     let _ = stdout.write_all(bytes).and_then(|()| stdout.flush());
+}
+
+/// As [`print`], in colours where they are wanted.
+fn print_in_colour(text: &str) {
+    let mut stdout = anstream::stdout().lock();
+    let _ = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+}
+
+/// Writes a file, which is told on stderr; `-` is stdout.
+fn write_or_print(path: &Path, bytes: &[u8]) -> Result<u8, Exit> {
+    if path.as_os_str() == "-" {
+        print(bytes);
+        return Ok(DONE);
+    }
+    let failed = |error: std::io::Error| Exit::Message(format!("{}: {error}", path.display()), STAGE_FAILED);
+    if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        std::fs::create_dir_all(parent).map_err(failed)?;
+    }
+    std::fs::write(path, bytes).map_err(failed)?;
+    complain(&format!("{}\n", shown(path)));
+    Ok(DONE)
+}
+
+/// How wide the terminal is, or else what fits most.
+fn columns_of_stdout() -> usize {
+    const ELSEWHERE: usize = 100;
+    let asked = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
+    let own = rustix::termios::tcgetwinsize(rustix::stdio::stdout()).ok().map(|size| usize::from(size.ws_col));
+    own.filter(|columns| *columns > 0).or(asked).unwrap_or(ELSEWHERE)
 }
 
 /// Writes to stderr, in colours where they are wanted; that nobody reads it is no error either.

@@ -26,7 +26,8 @@ const NODES_SHOWN: usize = 60;
 pub(super) struct PlanArgs {
     #[command(flatten)]
     pipeline: PipelineArgs,
-    /// Nodes to plan, with all they need [default: all]: `relearn`, `relearn[method=pru]`.
+    /// Nodes to plan, with all they need [default: all]: `relearn`, `relearn[method=pru]`, `table*`; `original+` with all
+    /// that needs them.
     targets: Vec<String>,
     /// List every node [default: up to 60 of them].
     #[arg(long)]
@@ -61,8 +62,8 @@ pub(super) fn plan(args: &PlanArgs) -> Result<u8, Exit> {
         }
         print(text.as_bytes());
     }
-    let all_cached = plan.nodes.iter().all(|node| node.status == Status::Cached);
-    Ok(if args.exit_code && !all_cached { WOULD_RUN } else { DONE })
+    let would_run = plan.nodes.iter().any(|node| !matches!(node.status, Status::Cached | Status::Broken));
+    Ok(if args.exit_code && would_run { WOULD_RUN } else { DONE })
 }
 
 /// The nodes of one stage.
@@ -103,8 +104,13 @@ fn group(graph: &Graph, plan: &Plan) -> Vec<Group> {
 }
 
 /// What each status is called.
-const WORDS: [(Status, &str); 4] =
-    [(Status::Cached, "cached"), (Status::Run, "run"), (Status::Unknown, "unknown"), (Status::Fails, "fails")];
+const WORDS: [(Status, &str); 5] = [
+    (Status::Cached, "cached"),
+    (Status::Run, "run"),
+    (Status::Unknown, "unknown"),
+    (Status::Fails, "fails"),
+    (Status::Broken, "broken"),
+];
 
 impl Group {
     fn count(&self, status: Status) -> usize {
@@ -159,8 +165,10 @@ fn total(groups: &[Group]) -> String {
     let sum = |status| groups.iter().map(|group| group.count(status)).sum::<usize>();
     let fails = sum(Status::Fails);
     let fails = if fails > 0 { format!(", {fails} would fail") } else { String::new() };
+    let broken = sum(Status::Broken);
+    let broken = if broken > 0 { format!(", {broken} cannot run") } else { String::new() };
     let [cached, run, unknown] = [Status::Cached, Status::Run, Status::Unknown].map(sum);
-    let mut text = format!("{cached} cached, {run} to run, {unknown} unknown until then{fails}\n");
+    let mut text = format!("{cached} cached, {run} to run, {unknown} unknown until then{fails}{broken}\n");
     let (seconds, not_estimated) = estimate(groups);
     let left = run + unknown;
     if left > not_estimated {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{DONE, Exit, PipelineArgs, STAGE_FAILED, print, shown};
+use super::{Exit, PipelineArgs, PipelineSettings, write_or_print};
 use crate::report::page;
 use crate::report::page::collect::{Named, collect};
 
@@ -30,18 +30,8 @@ pub(super) fn report(args: &ReportArgs) -> Result<u8, Exit> {
     let project = args.pipeline.load()?;
     let targets = project.graph.select(&args.nodes).map_err(Exit::usage)?;
     let (store, stat) = project.look_into_store()?;
-    let PipelineArgs { pipeline, set, store: place } = &args.pipeline;
+    let PipelineArgs { pipeline, settings: PipelineSettings { set, store: place } } = &args.pipeline;
     let named = Named { pipeline, nodes: &args.nodes, set, store: place.as_deref() };
     let page = page::html(&collect(&project, &targets, &named, store, &stat)?);
-    if args.out.as_os_str() == "-" {
-        print(page.as_bytes());
-        return Ok(DONE);
-    }
-    let failed = |error: std::io::Error| Exit::Message(format!("{}: {error}", args.out.display()), STAGE_FAILED);
-    if let Some(parent) = args.out.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-        std::fs::create_dir_all(parent).map_err(failed)?;
-    }
-    std::fs::write(&args.out, page).map_err(failed)?;
-    eprintln!("{}", shown(&args.out));
-    Ok(DONE)
+    write_or_print(&args.out, page.as_bytes())
 }

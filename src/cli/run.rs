@@ -1,21 +1,21 @@
 //! `pru-flow run`.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File};
-use std::path::Path;
 use std::sync::Arc;
 
 use clap::Args;
 use pru_flow_cache::LocalStore;
 
-use super::{DONE, Exit, PipelineArgs, STAGE_FAILED, print, shown};
+use super::{DONE, Exit, PipelineArgs, STAGE_FAILED, complain, print, shown};
 use crate::diverged;
 use crate::execute::workspace::Workspace;
 use crate::graph::{Device, NodeId};
 use crate::project::{Project, Unloadable};
+use crate::record::{About, Recorder};
 use crate::report::Both;
 use crate::report::human::Human;
 use crate::report::json::JsonLines;
+use crate::report::problems;
 use crate::results;
 use crate::run::{Observer, RunEnd, RunOptions, run as run_nodes};
 use crate::sources::Outside;
@@ -26,13 +26,15 @@ Examples:
   pru-flow run pipelines/mnist.yaml --set data.root=DIR -j 2
   pru-flow run pipelines/mnist.yaml 'relearn[method=pru]' --set relearn.lr=0.002
   pru-flow run pipelines/mnist.yaml --force 'original[seed=7]'     once more, though it is cached
+  pru-flow run pipelines/mnist.yaml 'original[seed=7]+'               one original, and all that is made of it
   pru-flow run pipelines/mnist.yaml --json | jq -r 'select(.event == \"node_finished\") | .node'";
 
 #[derive(Args)]
 pub(super) struct RunArgs {
     #[command(flatten)]
     pipeline: PipelineArgs,
-    /// Nodes to run, with all they need [default: all]: `relearn`, `relearn[method=pru]`.
+    /// Nodes to run, with all they need [default: all]: `relearn`, `relearn[method=pru]`, `table*`; `original+` with all
+    /// that needs them.
     nodes: Vec<String>,
     /// Nodes to run at once [default: the number of cores].
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
@@ -63,7 +65,11 @@ pub(super) struct RunArgs {
 pub(super) fn run(args: &RunArgs, verbose: bool) -> Result<u8, Exit> {
     let project = args.pipeline.load()?;
     let targets = project.graph.select(&args.nodes).map_err(Exit::usage)?;
-    let wanted = project.graph.closure(&targets);
+    let refused = |problems| Box::new(Unloadable { source: project.source.clone(), problems });
+    let (wanted, left_out) = project.graph.wanted(&targets).map_err(refused)?;
+    if let Some(left_out) = left_out {
+        complain(&problems::render_left_out(&project.source, &project.graph, &left_out));
+    }
     let (store, stat) = project.open_store()?;
     let (store, stat) = (Arc::new(store), Arc::new(stat));
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
@@ -75,32 +81,40 @@ pub(super) fn run(args: &RunArgs, verbose: bool) -> Result<u8, Exit> {
         force: forced(&project, &wanted, &args.force)?,
         limits: args.limit.iter().cloned().collect(),
     };
-    let run_id = format!("{}-{}", jiff::Timestamp::now().strftime("%Y%m%dT%H%M%SZ"), std::process::id());
-    let events = events_file(&project.runs(), &run_id)?;
-    let mut recorded = JsonLines::new(events, &run_id, &project.name, project.source.clone());
+    let mut recorded = record(&project, args, &options)?;
+    let run_id = recorded.id().to_owned();
     let mut human = Human::new(verbose, project.source.clone());
     let mut json = JsonLines::new(std::io::stdout(), &run_id, &project.name, project.source.clone());
     let told: &mut dyn Observer = if args.json { &mut json } else { &mut human };
     let mut both = Both(&mut recorded, told);
     let end = run_nodes(&project, &wanted, (Arc::clone(&store), Arc::clone(&stat)), &options, &mut both);
-    // Both are indexes: without them the next run reads more, and that is all.
-    if let Err(error) = stat.stat.save() {
-        tracing::debug!("the digests of outside files are not remembered: {error}");
-    }
+    stat.save();
     if let Err(error) = store.save_index() {
         tracing::debug!("the verified blobs are not remembered: {error}");
     }
-    let end = end.map_err(|problems| Unloadable { source: project.source.clone(), problems }).map_err(Box::new)?;
-    let mut copied = copy_results(&project, &wanted, &store, &end)?;
-    copied.extend(publish(&project, (&store, &stat), &end)?);
-    if !args.json {
-        show_results(&copied);
-    }
-    Ok(match end.signal {
+    let end = match end {
+        Ok(end) => end,
+        Err(problems) => {
+            recorded.discard();
+            return Err(refused(problems).into());
+        }
+    };
+    let copied = copy_results(&project, &wanted, &store, &end).and_then(|mut copied| {
+        copied.extend(publish(&project, (&store, &stat), &end)?);
+        Ok(copied)
+    });
+    let code = match end.signal {
+        _ if copied.is_err() => STAGE_FAILED,
         Some(signal) => 128 + signal as u8,
         None if end.totals.failed > 0 || has_diverged(&project, &wanted, &end) => STAGE_FAILED,
         None => DONE,
-    })
+    };
+    recorded.close(&project.graph, &wanted, &end, code);
+    let copied = copied?;
+    if !args.json {
+        show_results(&copied);
+    }
+    Ok(code)
 }
 
 fn limit(text: &str) -> Result<(String, u32), String> {
@@ -135,11 +149,20 @@ fn has_diverged(project: &Project, wanted: &[bool], end: &RunEnd) -> bool {
     last.into_iter().filter_map(|id| end.results[id].as_deref()).any(|result| diverged::reason(result).is_some())
 }
 
-fn events_file(runs: &Path, run_id: &str) -> Result<File, Exit> {
-    let folder = runs.join(run_id);
-    let path = folder.join("events.jsonl");
-    let file = fs::create_dir_all(&folder).and_then(|()| File::create(&path));
-    file.map_err(|e| Exit::Message(format!("the run cannot be recorded in {}: {e}", path.display()), STAGE_FAILED))
+fn record(project: &Project, args: &RunArgs, options: &RunOptions) -> Result<Recorder, Exit> {
+    let about = About {
+        pipeline: &project.name,
+        file: &args.pipeline.pipeline,
+        root: &project.root,
+        set: &project.source.arguments,
+        targets: &args.nodes,
+        params: &project.params,
+        jobs: options.jobs,
+        cpus: options.cpus,
+    };
+    let store = &project.store_folder;
+    Recorder::begin(store, &about, project.source.clone())
+        .map_err(|e| Exit::Message(format!("the run cannot be recorded in {}: {e}", store.display()), STAGE_FAILED))
 }
 
 fn copy_results(

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
+use pru_flow_cache::How;
 use pru_flow_stages::protocol::{Failure, FailureKind};
 
 use super::running::Running;
@@ -17,27 +18,11 @@ use super::workspace::is_as_stored;
 use super::{Message, Shared, Task, failed, output_path};
 use crate::command::{CommandLine, CommandWork, relative};
 use crate::keying::Given;
-use crate::shell::Quoter;
-use crate::template::{Part, split};
+use crate::places::Places;
 
 /// Hidden subcommand: waits for one byte, then becomes the program in its arguments. So no program runs before the
 /// watcher knows of it.
 pub const SUBCOMMAND: &str = "__exec";
-
-/// Variables that a command inherits; all others are cleared, as they are not part of the key. What these hold is not
-/// either: a command's result must not depend on them.
-const ENVIRONMENT: &[&str] = &["PATH", "HOME", "USER", "LOGNAME", "SHELL", "TMPDIR", "VIRTUAL_ENV", "CONDA_PREFIX"];
-
-/// Variables that every command is given: `sort` and `date` are to say the same everywhere.
-const FIXED: [(&str, &str); 2] = [("LC_ALL", "C.UTF-8"), ("TZ", "UTC")];
-
-/// Paths that the placeholders of a command stand for.
-struct Places {
-    /// Inputs by name; several for one that gathers.
-    inputs: BTreeMap<String, Vec<PathBuf>>,
-    /// Outputs by name.
-    outputs: BTreeMap<String, PathBuf>,
-}
 
 impl Shared {
     /// Runs `what` with the paths of the node's outputs cleared, and puts back what was there if it fails.
@@ -129,7 +114,7 @@ impl Shared {
         fs::create_dir_all(if given.folder { &target } else { copies }).map_err(|e| e.to_string())?;
         for file in &given.files {
             let to = if file.name.is_empty() { target.clone() } else { target.join(&file.name) };
-            self.store.restore_from(&given.result, &file.digest, &to).map_err(|e| e.to_string())?;
+            self.store.restore(&given.result, &file.digest, &to, How::Copy).map_err(|e| e.to_string())?;
         }
         Ok(target)
     }
@@ -168,12 +153,9 @@ fn run(
     watcher: &Arc<Watcher>,
     running: &Running,
 ) -> Result<(), Failure> {
-    let words = match &work.line {
-        CommandLine::Shell(text) => vec!["sh".to_owned(), "-c".to_owned(), fill_shell(text, places).map_err(failed)?],
-        CommandLine::Words(words) => {
-            let filled = words.iter().map(|word| fill_word(word, places)).collect::<Result<Vec<_>, _>>();
-            filled.map_err(failed)?.concat()
-        }
+    let words = match places.fill(&work.line).map_err(failed)? {
+        CommandLine::Shell(text) => vec!["sh".to_owned(), "-c".to_owned(), text],
+        CommandLine::Words(words) => words,
     };
     let cannot_log = |e| failed(format!("the log {} cannot be written: {e}", log.display()));
     let log = File::options().create(true).append(true).open(log).map_err(cannot_log)?;
@@ -183,10 +165,8 @@ fn run(
         .args(&words)
         .current_dir(root.join(&work.cwd))
         .env_clear()
-        .envs(ENVIRONMENT.iter().filter_map(|name| std::env::var_os(name).map(|value| (*name, value))))
-        .envs(FIXED)
         .envs(work.pass_env.iter().filter_map(|name| std::env::var_os(name).map(|value| (name, value))))
-        .envs(&work.env)
+        .envs(work.variables())
         .stdin(Stdio::piped())
         .stdout(log.try_clone().map_err(cannot)?)
         .stderr(log)
@@ -223,52 +203,6 @@ pub fn exec(words: &[std::ffi::OsString]) -> u8 {
     let error = Command::new(program).args(arguments).stdin(Stdio::null()).exec();
     eprintln!("{}: {error}", Path::new(program).display());
     if error.kind() == std::io::ErrorKind::NotFound { 127 } else { 126 }
-}
-
-/// One word of a command; a word that is one placeholder becomes as many words as it has paths.
-fn fill_word(word: &str, places: &Places) -> Result<Vec<String>, String> {
-    let parts = split(word)?;
-    if let [Part::Reference(path)] = parts.as_slice() {
-        return places.look_up(path);
-    }
-    let mut out = String::new();
-    for part in parts {
-        match part {
-            Part::Literal(literal) => out.push_str(literal),
-            Part::Reference(path) => out.push_str(&places.look_up(path)?.join(" ")),
-        }
-    }
-    Ok(vec![out])
-}
-
-/// A text for the shell with `${inputs.x}` and `${outputs.y}` replaced by quoted paths.
-fn fill_shell(text: &str, places: &Places) -> Result<String, String> {
-    let (mut out, mut quoter) = (String::new(), Quoter::default());
-    for part in split(text)? {
-        match part {
-            Part::Literal(literal) => {
-                quoter.literal(literal);
-                out.push_str(literal);
-            }
-            Part::Reference(path) => {
-                let quoted = quoter.values(&places.look_up(path)?);
-                out.push_str(&quoted.map_err(|place| format!("`${{{path}}}` cannot stand in {place}"))?);
-            }
-        }
-    }
-    Ok(out)
-}
-
-impl Places {
-    fn look_up(&self, path: &str) -> Result<Vec<String>, String> {
-        let found = match path.split_once('.') {
-            Some(("inputs", name)) => self.inputs.get(name).cloned(),
-            Some(("outputs", name)) => self.outputs.get(name).map(|path| vec![path.clone()]),
-            _ => None,
-        };
-        let found = found.ok_or_else(|| format!("`${{{path}}}` names no input or output of this stage"))?;
-        Ok(found.iter().map(|path| path.display().to_string()).collect())
-    }
 }
 
 /// Checks that every declared output was written, and names what lies beside it.

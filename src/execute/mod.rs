@@ -24,13 +24,15 @@ use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use pru_flow_cache::{Action, ActionInput, ActionKey, ActionResult, Finished, LocalStore, Put, Verdict};
+use pru_flow_cache::{Action, ActionInput, ActionKey, ActionResult, Digest, Finished, LocalStore, Put, Verdict};
 use pru_flow_stages::io::{Attempt, Input, InputFile, Progress, StageEvent, StageIo};
 use pru_flow_stages::protocol::{Failure, FailureKind, Hello};
 use pru_flow_stages::{StageDef, StageError};
 
 pub use logs::{log_path, log_tail};
 
+use crate::command_code::NodeCode;
+use crate::environments;
 use crate::graph::{Device, NodeId, Output, Work};
 use crate::keying::{Given, GivenInputs};
 use crate::sources::{Found, Outside};
@@ -58,6 +60,10 @@ pub struct Task {
     pub inputs: GivenInputs,
     /// Files from outside.
     pub sources: Vec<Found>,
+    /// The code of a command.
+    pub code: Option<NodeCode>,
+    /// Texts of what is installed for its Python, by their digests.
+    pub environments: Vec<(Digest, String)>,
     /// What it must write.
     pub outputs: Vec<Output>,
     /// Threads to compute with.
@@ -319,6 +325,13 @@ impl Shared {
                  writes there, let it write to `${{outputs.NAME}}`"
             )));
         }
+        if task.code.as_ref().is_some_and(|code| !code.is_unchanged(&self.outside.code)) {
+            return Err(failed(
+                "its code, or what is installed for its Python, changed while the stage ran; its result is not cached: \
+                 run again"
+                    .to_owned(),
+            ));
+        }
         self.check_placed(task)
     }
 
@@ -343,6 +356,9 @@ impl Shared {
             }
             outputs.insert(output.name.clone(), (is_folder, path));
         }
+        for (digest, text) in &task.environments {
+            environments::write(self.store.root(), digest, text);
+        }
         measurements.insert("wall_seconds".to_owned(), wall.as_secs_f64());
         let code = format!("pru-flow {} {}", env!("CARGO_PKG_VERSION"), pru_flow_stages::protocol::BUILD_ID);
         let mut provenance = BTreeMap::from([
@@ -359,8 +375,12 @@ impl Shared {
         let finished = Finished { action: task.action.clone(), node: task.name.clone(), measurements, provenance };
         let put = if task.replace { Put::Replace } else { Put::IfAbsent };
         let published = self.store.publish(&outputs, finished, put).map_err(|e| failed(e.to_string()))?;
-        for output in task.outputs.iter().filter(|output| output.path.is_some()) {
+        for (output, path) in task.outputs.iter().filter_map(|output| Some((output, output.path.as_ref()?))) {
             self.workspace.note_restorable(&published.result, &output.name);
+            // A result that was there before may have other bytes; it is put in place at the end of the run.
+            if output.hard_link && published.new {
+                self.workspace.link(&self.store, path, (&published.result, &output.name)).map_err(failed)?;
+            }
         }
         Ok(Done { result: Arc::new(published.result), differing: published.differing })
     }
@@ -472,7 +492,8 @@ fn output_path(task: &Task, folder: &Path, output: &Output) -> PathBuf {
 }
 
 /// What kind of machine this is: part of a result's provenance.
-fn machine() -> String {
+#[must_use]
+pub fn machine() -> String {
     let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model =
         info.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':').map(|(_, name)| name.trim()));

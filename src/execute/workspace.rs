@@ -10,7 +10,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use pru_flow_cache::{ActionResult, Digest, LocalStore, Member, Output as Stored};
+use pru_flow_cache::{ActionResult, Digest, How, LocalStore, Member, Output as Stored};
 use rustix::fs::{FlockOperation, flock};
 
 use crate::sources::Outside;
@@ -218,11 +218,24 @@ impl Workspace {
         for file in &stored.files {
             let to = member_path(&full, &file.name);
             if to.symlink_metadata().is_err() {
-                restore(store, result, &file.digest, &to, hard_link).map_err(|e| cannot(&e))?;
+                store.restore(result, &file.digest, &to, how(hard_link)).map_err(|e| cannot(&e))?;
             }
         }
         self.note_restorable(result, output);
         Ok(notes)
+    }
+
+    /// Makes the files of a new output share their bytes with the store.
+    ///
+    /// # Errors
+    /// In words.
+    pub fn link(&self, store: &LocalStore, path: &Path, (result, output): (&ActionResult, &str)) -> Result<(), String> {
+        let files = result.outputs.get(output).map_or(&[][..], |stored| stored.files.as_slice());
+        for file in files.iter().filter(|file| !result.inline.contains_key(&file.digest)) {
+            let to = member_path(&self.path(path), &file.name);
+            store.restore(result, &file.digest, &to, How::HardLink).map_err(|e| format!("{}: {e}", to.display()))?;
+        }
+        Ok(())
     }
 
     /// Removes what lies at `path` if it is what `output` of `result` is: it can be had again by running its node.
@@ -234,14 +247,8 @@ impl Workspace {
     }
 }
 
-fn restore(
-    store: &LocalStore,
-    result: &ActionResult,
-    digest: &Digest,
-    to: &Path,
-    _hard_link: bool,
-) -> Result<(), pru_flow_cache::StoreError> {
-    store.restore_from(result, digest, to)
+fn how(hard_link: bool) -> How {
+    if hard_link { How::HardLink } else { How::Copy }
 }
 
 impl Before<'_> {

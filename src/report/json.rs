@@ -1,4 +1,4 @@
-//! Events as JSON, one object a line, each with `"schema":1`: for `--json` and for the record that every run leaves.
+//! Events as JSON, one object a line, each with `"schema":1`: for `--json`, and of what `record` keeps of a run.
 
 use std::io::Write;
 use std::time::Duration;
@@ -24,27 +24,19 @@ impl<W: Write> JsonLines<W> {
         Self { out, run_id: run_id.to_owned(), pipeline: pipeline.to_owned(), source }
     }
 
-    fn write(&mut self, event: &str, fields: Value) {
+    /// Writes an event of this kind.
+    pub fn write(&mut self, event: &str, fields: Value) {
         let mut line = json!({"schema": 1, "event": event, "time": jiff::Timestamp::now().to_string()});
         if let (Some(line), Value::Object(fields)) = (line.as_object_mut(), fields) {
             line.extend(fields);
         }
-        // A reader that has gone away is no reason to lose the run.
-        let _ = writeln!(self.out, "{line}").and_then(|()| self.out.flush());
-    }
-}
-
-impl<W: Write> Observer for JsonLines<W> {
-    fn started(&mut self, nodes: usize) {
-        let fields = json!({"run_id": self.run_id, "pipeline": self.pipeline, "nodes": nodes});
-        self.write("run_started", fields);
+        // In one piece: a run that is killed leaves whole lines. A reader that has gone away is no reason to lose the run.
+        let _ = self.out.write_all(format!("{line}\n").as_bytes()).and_then(|()| self.out.flush());
     }
 
-    fn node_started(&mut self, name: &str, key: &ActionKey) {
-        self.write("node_started", json!({"node": name, "key": key.to_string()}));
-    }
-
-    fn node_finished(&mut self, name: &str, key: Option<&ActionKey>, ended: &Ended, wall: Duration) {
+    /// What is told of a node that has ended.
+    #[must_use]
+    pub fn finished_fields(&self, name: &str, key: Option<&ActionKey>, ended: &Ended, wall: Duration) -> Value {
         let mut fields = json!({
             "node": name,
             "key": key.map(ToString::to_string),
@@ -69,6 +61,22 @@ impl<W: Write> Observer for JsonLines<W> {
             Ended::Skipped(because) => fields["because"] = json!(because),
             Ended::Executed | Ended::Cached | Ended::Cancelled => {}
         }
+        fields
+    }
+}
+
+impl<W: Write> Observer for JsonLines<W> {
+    fn started(&mut self, nodes: usize) {
+        let fields = json!({"run_id": self.run_id, "pipeline": self.pipeline, "nodes": nodes});
+        self.write("run_started", fields);
+    }
+
+    fn node_started(&mut self, name: &str, key: &ActionKey) {
+        self.write("node_started", json!({"node": name, "key": key.to_string()}));
+    }
+
+    fn node_finished(&mut self, name: &str, key: Option<&ActionKey>, ended: &Ended, wall: Duration) {
+        let fields = self.finished_fields(name, key, ended, wall);
         self.write("node_finished", fields);
     }
 
@@ -77,14 +85,20 @@ impl<W: Write> Observer for JsonLines<W> {
     }
 
     fn finished(&mut self, totals: &Totals, wall: Duration) {
-        let fields = json!({
-            "executed": totals.executed,
-            "cached": totals.cached,
-            "diverged": totals.diverged,
-            "failed": totals.failed,
-            "skipped": totals.skipped,
-            "wall_ms": wall.as_millis() as u64,
-        });
-        self.write("run_finished", fields);
+        self.write("run_finished", totals_fields(totals, wall));
     }
+}
+
+/// Counts of a run that is over, and what it took.
+#[must_use]
+pub fn totals_fields(totals: &Totals, wall: Duration) -> Value {
+    let Totals { executed, cached, diverged, failed, skipped } = totals;
+    json!({
+        "executed": executed,
+        "cached": cached,
+        "diverged": diverged,
+        "failed": failed,
+        "skipped": skipped,
+        "wall_ms": wall.as_millis() as u64,
+    })
 }

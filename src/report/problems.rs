@@ -5,6 +5,8 @@
 use anstyle::{AnsiColor, Style};
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
+use crate::broken::LeftOut;
+use crate::graph::Graph;
 use crate::problem::{Problem, Problems, SourceText, Span, TextId};
 use crate::project::Unloadable;
 
@@ -36,6 +38,25 @@ pub fn render(unloadable: Unloadable) -> String {
 pub fn render_for_node(source: &SourceText, problems: &Problems) -> String {
     let places = Places::of(source);
     problems.clone().sorted().iter().map(|problem| places.render(problem)).collect()
+}
+
+/// More names than this are counted, not shown.
+const NAMED: usize = 8;
+
+/// A warning of the nodes that a run goes without.
+#[must_use]
+pub fn render_left_out(source: &SourceText, graph: &Graph, left_out: &LeftOut) -> String {
+    let yellow = Style::new().fg_color(Some(AnsiColor::Yellow.into())).bold();
+    let nodes = &left_out.nodes;
+    let names: Vec<&str> = nodes.iter().take(NAMED).map(|id| graph.nodes[*id].name.as_str()).collect();
+    let more = if nodes.len() > NAMED { format!(" and {} more", nodes.len() - NAMED) } else { String::new() };
+    let (noun, verb) = if nodes.len() == 1 { ("node", "is") } else { ("nodes", "are") };
+    let text = format!("{} {noun} cannot run and {verb} left out: {}{more}", nodes.len(), names.join(", "));
+    let mut out = format!("{yellow}warning{yellow:#}: {}\n", wrap(&text, "warning: ".len(), 9));
+    for problem in left_out.problems.clone().sorted() {
+        out.push_str(&format!("  {}\n", wrap(&in_one_line(source, &problem), 2, 4)));
+    }
+    out
 }
 
 /// Where a problem is, as `file:line:column`, and what it is, in one line.
@@ -147,12 +168,19 @@ impl Place<'_> {
 
     fn show(&self, gutter: usize, mark: char, label: &str, style: Style) -> String {
         let (text, before, marked) = self.window();
-        let label = if label.is_empty() { String::new() } else { format!(" {label}") };
         let marks = String::from(mark).repeat(marked.max(1));
         let number = if self.name == "--set" { String::new() } else { self.line.to_string() };
-        let pad = " ".repeat(before);
         let text = format!("{number:>gutter$} | {text}");
-        format!("{:gutter$} |\n{}\n{:gutter$} | {pad}{style}{marks}{label}{style:#}\n", "", text.trim_end(), "")
+        // Where the label would run over the page it stands before the marks.
+        let width = label.width() + 1;
+        let over = gutter + 3 + before + marks.len() + width > WIDTH;
+        let (before, words) = match label {
+            "" => (before, marks),
+            label if over && before >= width => (before - width, format!("{label} {marks}")),
+            label => (before, format!("{marks} {label}")),
+        };
+        let pad = " ".repeat(before);
+        format!("{:gutter$} |\n{}\n{:gutter$} | {pad}{style}{words}{style:#}\n", "", text.trim_end(), "")
     }
 
     /// The part of the line around the place: its text, and the columns before and under the caret.
@@ -282,6 +310,10 @@ p.yaml: 1 problem; nothing was run
         let at = lines[caret].find('^').unwrap();
         let above = lines[caret - 1];
         assert_eq!(above[..above.find("here").unwrap()].width(), at, "{out}");
+        // Nor is one with words beside the caret.
+        let text = format!("{}here", "x".repeat(86));
+        let out = rendered(&text, Problem::new("x", Span::file(86, 90)).label("some words"));
+        assert!(out.lines().all(|line| line.width() <= WIDTH) && out.contains("some words ^^^^\n"), "{out}");
     }
 
     #[test]

@@ -4,6 +4,7 @@
 // Each test binary uses a part of this kit.
 #![allow(dead_code)]
 
+pub mod graphs;
 pub mod refusal;
 
 use std::path::{Path, PathBuf};
@@ -49,6 +50,11 @@ impl Project {
     /// The root.
     pub fn root(&self) -> PathBuf {
         self.folder.path().join("project")
+    }
+
+    /// The folder that commands take for the user's home.
+    pub fn home(&self) -> PathBuf {
+        self.folder.path().join("home")
     }
 
     /// A path inside the project.

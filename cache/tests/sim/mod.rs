@@ -406,6 +406,20 @@ impl Fs for SimFs {
         self.write_new(to, &mut content.as_slice(), 0o644, Flush::Never)
     }
 
+    fn spread_folders(&self, _path: &Path) {}
+
+    fn hard_link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let mut state = self.lock();
+        state.enter()?;
+        let inode = state.find(from)?;
+        if state.find(to).is_ok() {
+            return Err(error(io::ErrorKind::AlreadyExists));
+        }
+        let (folder, name) = state.place(to)?;
+        state.log(Op::Entry { folder, name, to: Some(inode) });
+        Ok(())
+    }
+
     fn free_bytes(&self, _path: &Path) -> io::Result<u64> {
         Ok(1234)
     }

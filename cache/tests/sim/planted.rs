@@ -198,6 +198,14 @@ impl Fs for Planted {
         self.inner.copy_new(from, to)
     }
 
+    fn spread_folders(&self, path: &Path) {
+        self.inner.spread_folders(path);
+    }
+
+    fn hard_link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.inner.hard_link(from, to)
+    }
+
     fn free_bytes(&self, path: &Path) -> io::Result<u64> {
         self.inner.free_bytes(path)
     }

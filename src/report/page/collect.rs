@@ -11,14 +11,14 @@ use pru_flow_stages::Arity;
 
 use super::costs::{Costs, costs};
 use super::document::Document;
-use super::graph::StageBox;
 use super::runs::Commands;
 use super::table::{Behind, Run};
 use crate::execute::preview::run_uncached;
 use crate::graph::{Graph, GraphNode, NodeId, Work};
 use crate::keying::{Awaited, awaited};
-use crate::plan::{Plan, Status, plan};
+use crate::plan::{Plan, plan};
 use crate::project::Project;
+use crate::report::picture;
 use crate::shell::quote as shell_quote;
 use crate::sources::Outside;
 use crate::values::{self, read_bytes};
@@ -36,8 +36,8 @@ pub struct Collected<'a> {
     pub graph: &'a Graph,
     /// What became of them.
     pub plan: Plan,
-    /// Stages that the pipeline needs, in topological order.
-    pub stages: Vec<StageBox>,
+    /// Stages that the pipeline needs.
+    pub stages: picture::Picture,
     /// Tables in the order of the file.
     pub tables: Vec<TableNode>,
     /// Pictures in the order of the file.
@@ -125,14 +125,15 @@ pub fn collect<'a>(
 ) -> Result<Collected<'a>, StoreError> {
     let graph = &project.graph;
     let store = store.map(Arc::new);
-    let wanted = graph.closure(targets);
+    // What cannot run is not missed, unless it is asked for.
+    let wanted = graph.wanted(targets).map_or_else(|_| graph.closure(targets), |(wanted, _)| wanted);
     let plan = plan(graph, &wanted, store.as_deref(), outside)?;
     let look = Look { graph, plan: &plan, store: store.as_ref() };
     let ids = || (0..graph.nodes.len()).filter(|id| wanted[*id]);
     let tables = ids().filter_map(|id| look.table(id)).enumerate().map(|(place, table)| TableNode { place, ..table });
     let (tables, pictures) = (tables.collect(), ids().flat_map(|id| look.pictures(id)).collect());
     let commands = commands(named);
-    let (stages, costs) = (stages(graph, &plan), costs(graph, &plan));
+    let (stages, costs) = (picture::of_stages(&project.name, graph, &wanted, Some(&plan)), costs(graph, &plan));
     let (name, params) = (project.name.clone(), project.params.clone());
     Ok(Collected { name, graph, plan, stages, tables, pictures, costs, params, commands })
 }
@@ -144,28 +145,6 @@ fn commands(named: &Named) -> Commands {
     let (nodes, sets) = (all(" ", named.nodes), all(" --set ", named.set));
     let store = named.store.map(|store| quoted(" --store ", &store.display().to_string())).unwrap_or_default();
     Commands { missing: format!("{run}{nodes}{sets}{store}"), without_store: format!("{run}{sets}") }
-}
-
-/// The stages of a plan, in an order in which each comes after those that it reads.
-fn stages(graph: &Graph, plan: &Plan) -> Vec<StageBox> {
-    let mut places: BTreeMap<&str, usize> = BTreeMap::new();
-    let mut stages: Vec<StageBox> = Vec::new();
-    for node in &plan.nodes {
-        let name = graph.nodes[node.id].stage.as_str();
-        let place = *places.entry(name).or_insert_with(|| {
-            stages.push(StageBox { name: name.to_owned(), cached: 0, nodes: 0, from: Vec::new() });
-            stages.len() - 1
-        });
-        stages[place].nodes += 1;
-        stages[place].cached += usize::from(node.status == Status::Cached);
-        for producer in graph.producers(node.id) {
-            let from = places.get(graph.nodes[producer].stage.as_str()).copied();
-            if let Some(from) = from.filter(|from| *from != place && !stages[place].from.contains(from)) {
-                stages[place].from.push(from);
-            }
-        }
-    }
-    stages
 }
 
 struct Look<'a> {

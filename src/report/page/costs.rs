@@ -276,6 +276,7 @@ mod tests {
                 outputs: Vec::new(),
                 span: Span::file(0, 0),
                 imported: false,
+                unfit: Vec::new(),
             });
             self.results.push(None);
             self.nodes.len() - 1

@@ -1,6 +1,6 @@
 //! The page of `pru-flow report`: everything that a pipeline has to show so far as one HTML file that needs no network.
 //!
-//! [`collect`] finds out what there is to show and [`costs`] what unlearning took, [`table`], [`efficiency`], [`graph`] and
+//! [`collect`] finds out what there is to show and [`costs`] what unlearning took, [`table`], [`efficiency`] and
 //! [`runs`] write its parts, [`html`](fn@html) the whole. No clock: the same store gives the same bytes. Text of
 //! pipelines, artifacts and records is escaped by the templates; pictures are images, in which no script runs; and the
 //! page's policy allows one script, its own.
@@ -9,7 +9,6 @@ pub mod collect;
 mod costs;
 mod document;
 mod efficiency;
-mod graph;
 mod runs;
 mod table;
 
@@ -22,6 +21,8 @@ use sha2::{Digest as _, Sha256};
 
 use collect::{Collected, Picture, State, TableNode};
 use runs::Runs;
+
+use super::picture::svg;
 
 const STYLE: &str = include_str!("page.css");
 const SCRIPT: &str = include_str!("page.js");
@@ -61,7 +62,7 @@ pub fn html(collected: &Collected) -> String {
                     section #stages {
                         h2 { "Stages" }
                         div.scroll tabindex="0" role="region" aria-label="Graph of stages" {
-                            (graph::draw(&collected.stages))
+                            (svg::part(&collected.stages))
                         }
                     }
                     (settings(collected))
@@ -82,8 +83,8 @@ pub fn html(collected: &Collected) -> String {
 }
 
 fn header(collected: &Collected) -> Markup {
-    let nodes: usize = collected.stages.iter().map(|stage| stage.nodes).sum();
-    let cached: usize = collected.stages.iter().map(|stage| stage.cached).sum();
+    let nodes: usize = collected.stages.shapes.iter().map(|stage| stage.nodes).sum();
+    let cached: usize = collected.stages.shapes.iter().map(|stage| stage.cached).sum();
     let complete = collected.tables.iter().filter(|table| table.state == State::Complete).count();
     markup! {
         header {

@@ -1,0 +1,16 @@
+//! `pru-flow schema`: the JSON Schema of pipelines, for editors.
+
+use super::{DONE, print};
+use crate::schema;
+
+pub(super) const EXAMPLES: &str = "\
+Examples:
+  pru-flow schema > schema.json
+and as the first line of a pipeline, for editors with the YAML language server:
+  # yaml-language-server: $schema=schema.json";
+
+pub(super) fn schema() -> u8 {
+    let text = serde_json::to_string_pretty(&schema::pipeline()).unwrap_or_default();
+    print(format!("{text}\n").as_bytes());
+    DONE
+}
