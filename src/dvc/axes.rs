@@ -47,7 +47,7 @@ impl Matrix {
         let mut matrix = Self { axes: axes(group)? };
         matrix.check_product(group)?;
         for (stage, own) in group.stages.iter().zip(slots) {
-            matrix.check_shape(&slots[0], own)?;
+            check_shape(&slots[0], own)?;
             for (parts, for_shell) in own {
                 for part in parts {
                     matrix.note_attribute(part, *for_shell, &stage.coordinates)?;
@@ -84,30 +84,11 @@ impl Matrix {
         Ok(())
     }
 
-    /// The texts of a stage are those of the first, but for values that belong to the item.
-    fn check_shape(&self, first: &[Slot], own: &[Slot]) -> Result<(), String> {
-        let same = |one: &Part, two: &Part| match (one, two) {
-            (Part::Literal(one), Part::Literal(two)) | (Part::Ours(one), Part::Ours(two)) => one == two,
-            (Part::Value { text: one, from, .. }, Part::Value { text: two, from: other, .. }) => {
-                from == other && (matches!(from, From::Item(_) | From::Key) || one == two)
-            }
-            _ => false,
-        };
-        let alike = |((one, _), (two, _)): (&Slot, &Slot)| {
-            one.len() == two.len() && one.iter().zip(two).all(|(one, two)| same(one, two))
-        };
-        if first.len() == own.len() && first.iter().zip(own).all(alike) {
-            Ok(())
-        } else {
-            Err("its items differ in more than single values".to_owned())
-        }
-    }
-
     /// Checks that a part can be named, and notes the attribute that names it.
     fn note_attribute(&mut self, part: &Part, for_shell: bool, coordinates: &[Coordinate]) -> Result<(), String> {
         let Part::Value { text, from, written } = part else { return Ok(()) };
         if matches!(from, From::Item(_) | From::Key) && for_shell && !needs_no_quotes(text) {
-            return Err(format!("`${{{written}}}` is `{text}`, which stands in the command as it is"));
+            return Err(format!("`${{{written}}}` is `{text}`, which DVC puts into the command without quotes"));
         }
         match from {
             From::Params(_) | From::Here => {}
@@ -160,6 +141,25 @@ impl Matrix {
     pub(super) fn key(&self) -> String {
         let names: Vec<String> = self.axes.iter().map(|axis| format!("${{matrix.{}}}", axis.name)).collect();
         names.join("-")
+    }
+}
+
+/// The texts of a stage are those of the first, but for values that belong to the item.
+fn check_shape(first: &[Slot], own: &[Slot]) -> Result<(), String> {
+    let same = |one: &Part, two: &Part| match (one, two) {
+        (Part::Literal(one), Part::Literal(two)) | (Part::Ours(one), Part::Ours(two)) => one == two,
+        (Part::Value { text: one, from, .. }, Part::Value { text: two, from: other, .. }) => {
+            from == other && (matches!(from, From::Item(_) | From::Key) || one == two)
+        }
+        _ => false,
+    };
+    let alike = |((one, _), (two, _)): (&Slot, &Slot)| {
+        one.len() == two.len() && one.iter().zip(two).all(|(one, two)| same(one, two))
+    };
+    if first.len() == own.len() && first.iter().zip(own).all(alike) {
+        Ok(())
+    } else {
+        Err("its items differ in more than single values".to_owned())
     }
 }
 

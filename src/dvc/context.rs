@@ -2,7 +2,7 @@
 
 use super::data::OptionStyle;
 use super::document::Vars;
-use super::files::{Files, Unread};
+use super::files::{Files, Unread, option_style};
 use super::paths::Place;
 use super::reader::Told;
 use crate::problem::{Problem, Span, suggest};
@@ -53,7 +53,7 @@ pub(super) enum From {
 impl Context {
     /// The values for all stages of a file in `folder`.
     pub(super) fn load(vars: &[Vars], folder: &str, files: &mut Files, told: &mut Told) -> Self {
-        let style = files.option_style(&files.root.join(folder));
+        let style = option_style(&files.root.join(folder));
         let mut context = Self { global: Vec::new(), here: None, cell: None, loaded: Vec::new(), style };
         let params = Place::of(PARAMS, folder, &files.root);
         if files.exists(&params) {
@@ -138,7 +138,8 @@ impl Context {
         merge(into, entries, &mut Vec::new(), &mut |path, old, new| {
             let name = path.join(".");
             let from = file.map(|file| format!(" in `{file}`")).unwrap_or_default();
-            let problem = Problem::new(format!("`{name}`{from} has a value already"), new.unwrap_or(at));
+            let new = if file.is_some() { at } else { new };
+            let problem = Problem::new(format!("`{name}`{from} has a value already"), new);
             told.problems.push(problem.also(old, "the first").help("DVC reads each name once: remove one of them"));
         });
     }
@@ -200,7 +201,7 @@ fn merge(
     into: &mut Vec<(Key, Node)>,
     update: &[(Key, Node)],
     path: &mut Vec<String>,
-    twice: &mut dyn FnMut(&[String], Span, Option<Span>),
+    twice: &mut dyn FnMut(&[String], Span, Span),
 ) {
     for (key, new) in update {
         path.push(key.text.clone());
@@ -211,7 +212,7 @@ fn merge(
                     merge(old, new, path, twice);
                 }
             }
-            Some((known, _)) => twice(path, known.span, Some(key.span)),
+            Some((known, _)) => twice(path, known.span, key.span),
         }
         path.pop();
     }

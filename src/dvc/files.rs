@@ -99,31 +99,31 @@ impl Files {
             _ => Err(because(format!("holds {}, not a mapping", node.kind()))),
         }
     }
+}
 
-    /// How DVC puts mappings into commands here, by the nearest `.dvc/config` and `.dvc/config.local`.
-    pub(super) fn option_style(&self, folder: &Path) -> OptionStyle {
-        let mut style = OptionStyle::default();
-        let Some(dvc) = folder.ancestors().map(|folder| folder.join(".dvc")).find(|dvc| dvc.is_dir()) else {
-            return style;
-        };
-        for name in ["config", "config.local"] {
-            let text = std::fs::read_to_string(dvc.join(name)).unwrap_or_default();
-            let mut section = "";
-            for line in text.lines().map(str::trim) {
-                if line.starts_with('[') {
-                    section = line;
+/// How DVC puts mappings into commands here, by the nearest `.dvc/config` and `.dvc/config.local`.
+pub(super) fn option_style(folder: &Path) -> OptionStyle {
+    let mut style = OptionStyle::default();
+    let Some(dvc) = folder.ancestors().map(|folder| folder.join(".dvc")).find(|dvc| dvc.is_dir()) else {
+        return style;
+    };
+    for name in ["config", "config.local"] {
+        let text = std::fs::read_to_string(dvc.join(name)).unwrap_or_default();
+        let mut section = "";
+        for line in text.lines().map(str::trim) {
+            if line.starts_with('[') {
+                section = line;
+            }
+            match line.split_once('=').map(|(name, value)| (name.trim(), value.trim())) {
+                Some(("bool", value)) if section == "[parsing]" => {
+                    style.bool_optional = value == "boolean_optional";
                 }
-                match line.split_once('=').map(|(name, value)| (name.trim(), value.trim())) {
-                    Some(("bool", value)) if section == "[parsing]" => {
-                        style.bool_optional = value == "boolean_optional"
-                    }
-                    Some(("list", value)) if section == "[parsing]" => style.list_append = value == "append",
-                    _ => {}
-                }
+                Some(("list", value)) if section == "[parsing]" => style.list_append = value == "append",
+                _ => {}
             }
         }
-        style
     }
+    style
 }
 
 /// A text that is YAML all over. A bad value in it matters only where it is used: until then it is noted.

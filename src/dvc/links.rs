@@ -201,7 +201,7 @@ impl Connector<'_> {
             let message = format!("`{}` is read as all of `{folder}`, the output of `{stage}`", dep.text.written());
             self.told.note(message, dep.text.at);
         }
-        if self.outs.get(path).is_none()
+        if !self.outs.contains_key(path)
             && !Path::new(path).ancestors().any(|folder| self.outs.contains_key(folder.to_str().unwrap_or("")))
         {
             sources.beside = self.beside(path, dep);
@@ -239,16 +239,16 @@ impl Connector<'_> {
 
     fn look_into(&self, folder: &str, found: &mut Vec<String>) {
         let Ok(entries) = std::fs::read_dir(self.files.root.join(folder)) else { return };
-        let names = entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
-        let mut names: Vec<String> = names.collect();
-        names.sort_unstable();
-        let tracked: Vec<String> =
-            names.iter().filter_map(|name| name.strip_suffix(".dvc")).map(str::to_owned).collect();
-        names.retain(|name| {
-            !name.ends_with(".dvc") && !name.starts_with(".git") && name != ".dvc" && name != ".pru-flow"
-        });
-        // What a `.dvc` file stands for may not have been fetched yet.
-        names.extend(tracked);
+        let mut names: Vec<String> = Vec::new();
+        for name in entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()) {
+            match name.strip_suffix(".dvc") {
+                Some("") => {}
+                // What a `.dvc` file stands for may not have been fetched yet.
+                Some(tracked) => names.push(tracked.to_owned()),
+                None if name.starts_with(".git") || name == ".pru-flow" => {}
+                None => names.push(name),
+            }
+        }
         names.sort_unstable();
         names.dedup();
         for name in names {

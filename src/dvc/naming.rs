@@ -29,9 +29,12 @@ pub(super) fn valid(text: &str, otherwise: &str) -> String {
 
 /// `name`, or it with the first number behind it that makes it new; it is taken then.
 pub(super) fn fresh(name: &str, taken: &mut BTreeSet<String>) -> String {
-    let with = |number: usize| if number == 1 { name.to_owned() } else { format!("{name}_{number}") };
-    let free = (1..).map(with).find(|name| !taken.contains(name)).unwrap_or_default();
-    taken.insert(free.clone());
+    let mut free = name.to_owned();
+    let mut number = 1;
+    while !taken.insert(free.clone()) {
+        number += 1;
+        free = format!("{name}_{number}");
+    }
     free
 }
 

@@ -292,7 +292,7 @@ fn tell_left_out(node: &Node, what: &str, told: &mut Told) {
             ),
             "meta" => told.note_once("`meta` is left out", key.span),
             "live" if value.value != Value::Null => {
-                told.note("`live` is left out, as in DVC 3: name the files that dvclive writes under `outs`", key.span)
+                told.note("`live` is left out, as in DVC 3: name the files that dvclive writes under `outs`", key.span);
             }
             _ => {}
         }

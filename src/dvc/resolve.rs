@@ -182,6 +182,7 @@ impl Resolver<'_> {
 
     fn foreach(&mut self, data: &Node, context: &Context) -> (Vec<Axis>, Vec<(Vec<Coordinate>, Cell)>) {
         let mut axis = Axis { name: "item".to_owned(), from: None };
+        let looked_up = LookedUp::of(data);
         let Some((data, from)) = self.data(data, context) else { return (vec![axis], Vec::new()) };
         axis.from = from;
         let mut items: Vec<(String, Node)> = Vec::new();
@@ -194,7 +195,7 @@ impl Resolver<'_> {
                 // With one item that is no single value, DVC calls all of them by their numbers.
                 let numbered = list.iter().any(|item| matches!(item.value, Value::List(_) | Value::Map(_)));
                 for (index, item) in list.into_iter().enumerate() {
-                    let name = if numbered { None } else { text_of(&item.value) };
+                    let name = if numbered { None } else { label(&item, &looked_up) };
                     let name = name.unwrap_or_else(|| index.to_string());
                     // What comes again replaces the first, in its place.
                     match items.iter_mut().find(|(known, _)| *known == name) {
@@ -225,6 +226,7 @@ impl Resolver<'_> {
         let mut cells: Vec<Vec<(Key, Coordinate)>> = vec![Vec::new()];
         for (name, node) in lists {
             let mut axis = Axis { name: name.text.clone(), from: None };
+            let looked_up = LookedUp::of(node);
             let values = self.data(node, context).map_or_else(Vec::new, |(data, from)| match data.value {
                 Value::List(items) => {
                     axis.from = from;
@@ -242,7 +244,7 @@ impl Resolver<'_> {
                 }
             });
             let coordinate = |(index, value): (usize, Node)| {
-                let label = text_of(&value.value).unwrap_or_else(|| format!("{}{index}", name.text));
+                let label = label(&value, &looked_up).unwrap_or_else(|| format!("{}{index}", name.text));
                 (name.clone(), Coordinate { label, value })
             };
             let values: Vec<(Key, Coordinate)> = values.into_iter().enumerate().map(coordinate).collect();
@@ -274,7 +276,8 @@ impl Resolver<'_> {
             Value::Text(text) => {
                 let template = self.template(text, node.span)?;
                 if let Some((steps, written)) = template.whole() {
-                    return self.look_up(context, steps, written, node.span).map(|(found, _)| found);
+                    let (found, _) = self.look_up(context, steps, written, node.span)?;
+                    return Some(Node { span: node.span, ..found });
                 }
                 Value::Text(self.text(node, context, false)?.filled())
             }
@@ -438,6 +441,37 @@ impl Resolver<'_> {
             }
         }
         ok.then_some(Text { parts, at: node.span })
+    }
+}
+
+/// Which items of a group's data are names as a whole: DVC calls those by Python's text of them.
+enum LookedUp {
+    All,
+    At(Vec<Span>),
+}
+
+impl LookedUp {
+    fn of(data: &Node) -> Self {
+        let is_name = |node: &&Node| {
+            let text = if let Value::Text(text) = &node.value { text.as_str() } else { "" };
+            Template::parse(text).is_ok_and(|template| template.whole().is_some())
+        };
+        match &data.value {
+            Value::List(items) => Self::At(items.iter().filter(is_name).map(|item| item.span).collect()),
+            _ => Self::All,
+        }
+    }
+}
+
+/// What a stage of a group is called by its item, where that is a single value.
+fn label(item: &Node, looked_up: &LookedUp) -> Option<String> {
+    let by_name = match looked_up {
+        LookedUp::All => true,
+        LookedUp::At(places) => places.contains(&item.span),
+    };
+    match item.value {
+        Value::Bool(value) if by_name => Some(if value { "True" } else { "False" }.to_owned()),
+        _ => text_of(&item.value),
     }
 }
 

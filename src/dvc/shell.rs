@@ -26,7 +26,7 @@ pub(super) fn compose(commands: &[Text], by_lines: bool, last: Option<Vec<Part>>
             last.push(Part::Literal("\n".to_owned()));
             last.extend(command.parts.iter().cloned());
         } else if !says_nothing(&text) {
-            all.push(command.parts.clone());
+            all.push(without_last_newline(command.parts.clone()));
         }
         open = by_lines && backslashes % 2 == 1 && !all.is_empty();
         continued |= open;
@@ -50,6 +50,14 @@ pub(super) fn compose(commands: &[Text], by_lines: bool, last: Option<Vec<Part>>
         parts.push(Part::Literal(close.to_owned()));
     }
     Command { parts: joined(parts), bash, continued }
+}
+
+/// A newline at the end means nothing to a shell.
+fn without_last_newline(mut parts: Vec<Part>) -> Vec<Part> {
+    if let Some(Part::Literal(last)) = parts.last_mut() {
+        last.truncate(last.trim_end_matches('\n').len());
+    }
+    parts
 }
 
 /// The same parts with literals that follow each other as one, and without empty ones.
@@ -78,13 +86,14 @@ const CHANGES: [&str; 20] = [
 /// Whether a command may stand in a row of others without a shell of its own: it is one program with its words.
 fn is_simple(text: &str) -> bool {
     let first = text.split_whitespace().next().unwrap_or("");
-    let quotes = |quote: char| text.matches(quote).count() % 2 == 0;
-    let syntax = [";", "&", "||", "#", "<<", "`", "(", ")", " {", "} "];
+    let quotes = |quote: char| text.matches(quote).count().is_multiple_of(2);
+    let syntax = [";", "&", "||", "#", "<<", "`", "(", ")"];
     let lines = text.lines().rev().skip(1).all(|line| line.ends_with('\\'));
     !CHANGES.contains(&first)
         && !first.contains('=')
         && !["if", "for", "while", "until", "case", "!"].contains(&first)
         && syntax.iter().all(|mark| !text.contains(mark))
+        && text.split_whitespace().all(|word| word != "{" && word != "}")
         && !text.ends_with('\\')
         && lines
         && quotes('\'')
@@ -134,6 +143,7 @@ mod tests {
             (vec!["cd x", "a"], "(cd x) &&\na"),
             (vec!["X=1", "a $X"], "(X=1) &&\na $X"),
             (vec!["a; b", "c"], "(a; b) &&\nc"),
+            (vec!["a ${B}", "{ c", "}"], "a ${B} &&\n({ c) &&\n(})"),
             (vec!["a # why", "b"], "(\na # why\n) &&\nb"),
             (vec!["", "# nothing", "a", "  "], "a"),
             (vec!["a 'it", "b"], "(a 'it) &&\nb"),

@@ -73,6 +73,8 @@ pub(super) fn has_names(text: &str) -> bool {
     Template::parse(text).map_or(true, |template| template.0.iter().any(|piece| matches!(piece, Piece::Name { .. })))
 }
 
+const HELP: &str = "DVC reads names with dots and indexes, as `${train.layers[0]}`; `\\${` is the shell's own `${`";
+
 /// `a.b[0]` as its steps `a`, `b` and `0`.
 fn steps(written: &str) -> Result<Vec<String>, Unreadable> {
     let wrong = |message: &str, help: &str| Unreadable {
@@ -80,7 +82,6 @@ fn steps(written: &str) -> Result<Vec<String>, Unreadable> {
         message: format!("`${{{written}}}` {message}"),
         help: help.to_owned(),
     };
-    const HELP: &str = "DVC reads names with dots and indexes, as `${train.layers[0]}`; `\\${` is the shell's own `${`";
     if written.contains("${") {
         return Err(wrong("has a reference in another, which DVC does not read", HELP));
     }

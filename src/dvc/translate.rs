@@ -139,7 +139,8 @@ fn same_places(group: &Group) -> Result<(), String> {
 
 fn tell_written_out(group: &Group, why: &str, told: &mut Told) {
     let count = group.stages.len();
-    told.note(format!("`{}` is written out as {count} stages: {why}", group.name.text), group.name.span);
+    let stages = if count == 1 { "stage" } else { "stages" };
+    told.note(format!("`{}` is written out as {count} {stages}: {why}", group.name.text), group.name.span);
 }
 
 /// The path of an output or input as names are made of it: without what differs between the stages of a group.

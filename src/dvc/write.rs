@@ -172,7 +172,7 @@ fn scalar(text: &str, style: Style) -> String {
 fn is_plain(text: &str, style: Style) -> bool {
     // Truth values and nothing for readers of YAML 1.1.
     const OLD: [&str; 8] = ["y", "n", "yes", "no", "on", "off", "null", "~"];
-    let first = text.starts_with(|c: char| c.is_alphanumeric() || "_./$".contains(c));
+    let first = text.starts_with(|c: char| c.is_alphanumeric() || "_./$-".contains(c));
     if !first || text.contains(['\n', '\t']) || OLD.contains(&text.to_lowercase().as_str()) {
         return false;
     }
@@ -180,18 +180,19 @@ fn is_plain(text: &str, style: Style) -> bool {
     if flow && text.contains(['[', ']', '{', '}', ',']) || text.chars().any(|c| c.is_control() || c == '\u{feff}') {
         return false;
     }
-    let (whole, way) = match style {
-        Style::Block => (format!("a: {text}"), "a"),
-        Style::Flow => (format!("[{text}]"), "0"),
-        Style::Key => (format!("{text}: 1"), ""),
-        Style::FlowKey => (format!("{{{text}: 1}}"), ""),
+    let is_text = |whole: &str, way: &str| {
+        yaml::parse(whole).is_ok_and(|node| node.nearest(way).value == Value::Text(text.to_owned()))
     };
-    match yaml::parse(&whole) {
-        Ok(Node { value: Value::Map(entries), .. }) if way.is_empty() => {
-            matches!(entries.as_slice(), [(key, node)] if key.text == text && node.value == Value::Int(1))
-        }
-        Ok(node) => node.nearest(way).value == Value::Text(text.to_owned()),
-        Err(_) => false,
+    let is_key = |whole: &str| {
+        let node = yaml::parse(whole).map(|node| node.value);
+        matches!(node, Ok(Value::Map(entries)) if matches!(entries.as_slice(), [(key, node)] if key.text == text
+            && node.value == Value::Int(1)))
+    };
+    match style {
+        Style::Block => is_text(&format!("a: {text}"), "a"),
+        Style::Flow => is_text(&format!("[{text}]"), "0"),
+        Style::Key => is_key(&format!("{text}: 1")) && is_text(&format!("a: {text}"), "a"),
+        Style::FlowKey => is_key(&format!("{{{text}: 1}}")) && is_text(&format!("[{text}]"), "0"),
     }
 }
 
