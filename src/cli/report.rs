@@ -30,8 +30,8 @@ pub(super) fn report(args: &ReportArgs) -> Result<u8, Exit> {
     let project = args.pipeline.load()?;
     let targets = project.graph.select(&args.nodes).map_err(Exit::usage)?;
     let (store, stat) = project.look_into_store()?;
-    let PipelineArgs { pipeline, set, store: place } = &args.pipeline;
-    let named = Named { pipeline, nodes: &args.nodes, set, store: place.as_deref() };
+    let PipelineArgs { pipeline, params, set, store: place } = &args.pipeline;
+    let named = Named { pipeline, nodes: &args.nodes, params, set, store: place.as_deref() };
     let page = page::html(&collect(&project, &targets, &named, store, &stat)?);
     if args.out.as_os_str() == "-" {
         print(page.as_bytes());
