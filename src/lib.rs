@@ -19,7 +19,7 @@
 //! - [`problem`]: what is wrong and where; collected, never thrown one by one.
 //! - [`pipeline`]: the file as written. [`import`]: other files that it names.
 //! - [`template`]: `${...}`, as [`placeholders`] finds it in a text and [`expression`] computes it.
-//!   [`overrides`]: `--set`, and params given to imports. [`matrix`]: cells. [`selector`]: names of nodes and results,
+//!   [`overrides`]: `--set`, [`params_file`]s, and params given to imports. [`matrix`]: cells. [`selector`]: names of nodes and results,
 //!   as printed and as typed.
 //! - [`params`]: params of a built-in stage against the types that it declares. [`resources`]: what a stage draws on. [`policy`]: how often and how long it
 //!   may run.
@@ -68,6 +68,7 @@ pub mod matrix;
 pub mod order;
 pub mod overrides;
 pub mod params;
+pub mod params_file;
 pub mod pipeline;
 pub mod placeholders;
 pub mod places;

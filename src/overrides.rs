@@ -1,7 +1,11 @@
-//! `--set path=value` and the params that an import gives to its file: change params before a pipeline is expanded,
-//! with type checks. What is given on the command line wins over what an importing file gives, and that over the
-//! file's own values.
+//! `--params FILE`, `--set path=value` and the params that an import gives to its file: change params before a pipeline is
+//! expanded, with type checks. `--set` wins over files of params, of which the later wins, these over what an importing file
+//! gives, and that over the file's own values.
+//!
+//! A mapping is merged into one that is declared, name by name, and a name that is not declared is a mistake; a list, or any
+//! other value, takes the place of what was there.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::pipeline::{Import, Pipeline};
@@ -20,10 +24,19 @@ struct Set<'a> {
     value: Node,
 }
 
-/// Settles the params of `pipeline` and of all that it imports: applies `--set` arguments, given as typed, and what
-/// imports give to their files. A path that leads nowhere and a value of another type are told in `problems`.
-/// From then on the params of an import are below its name among those of the importing pipeline.
-pub fn apply(pipeline: &mut Pipeline, arguments: &[String], problems: &mut Problems) {
+/// What the command line changes.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Changes<'a> {
+    /// Files of params, the later wins.
+    pub params: &'a [PathBuf],
+    /// `--set` arguments, as typed.
+    pub set: &'a [String],
+}
+
+/// Settles the params of `pipeline` and of all that it imports: applies files of params (mappings) and `--set` arguments,
+/// given as typed, and what imports give to their files. A path that leads nowhere and a value of another type are told
+/// in `problems`. From then on the params of an import are below its name among those of the importing pipeline.
+pub fn apply(pipeline: &mut Pipeline, files: &[Node], arguments: &[String], problems: &mut Problems) {
     let mut sets = Vec::new();
     for (index, argument) in arguments.iter().enumerate() {
         match read(index, argument) {
@@ -31,7 +44,7 @@ pub fn apply(pipeline: &mut Pipeline, arguments: &[String], problems: &mut Probl
             Err(problem) => problems.push(problem),
         }
     }
-    settle(pipeline, sets, problems);
+    settle(pipeline, (files.iter().collect(), sets), "", problems);
 }
 
 fn read(index: usize, argument: &str) -> Result<Set<'_>, Problem> {
@@ -52,10 +65,33 @@ fn read(index: usize, argument: &str) -> Result<Set<'_>, Problem> {
     Ok(Set { prefix: String::new(), path, path_at, value })
 }
 
-fn settle(pipeline: &mut Pipeline, sets: Vec<Set<'_>>, problems: &mut Problems) {
+/// What the command line gives to one pipeline: mappings, and arguments.
+type Given<'a> = (Vec<&'a Node>, Vec<Set<'a>>);
+
+/// `prefix` are the imports that lead to the pipeline, with their dots.
+fn settle(pipeline: &mut Pipeline, (files, sets): Given<'_>, prefix: &str, problems: &mut Problems) {
     let Pipeline { params, stages, imports, .. } = pipeline;
     let stages: Vec<&str> = stages.iter().map(|stage| stage.name.text.as_str()).collect();
-    let mut theirs: Vec<Vec<Set<'_>>> = imports.iter().map(|_| Vec::new()).collect();
+    let mut theirs: Vec<Given<'_>> = imports.iter().map(|_| (Vec::new(), Vec::new())).collect();
+    for file in files {
+        let Value::Map(entries) = &file.value else { continue };
+        let mut own = Vec::new();
+        for (key, value) in entries {
+            let import = imports.iter().position(|import| import.name.text == key.text);
+            match (import, &value.value) {
+                (None, _) => own.push((key.clone(), value.clone())),
+                (Some(at), Value::Map(_)) => theirs[at].0.push(value),
+                (Some(_), Value::Wrong) => {}
+                (Some(_), _) => {
+                    let problem = Problem::new(format!("`{prefix}{}` is an import", key.text), value.span);
+                    problems
+                        .push(problem.help(format!("give a mapping of its params: `{}: {{PARAM: ...}}`", key.text)));
+                }
+            }
+        }
+        let own = Node { value: Value::Map(own), ..*file };
+        give(params, &own, &Giver::File { prefix }, "", problems);
+    }
     for set in sets {
         let (first, rest) = set.path.split_once('.').unwrap_or((set.path, ""));
         let outcome = match imports.iter().position(|import| import.name.text == first) {
@@ -65,7 +101,7 @@ fn settle(pipeline: &mut Pipeline, sets: Vec<Set<'_>>, problems: &mut Problems) 
             }
             Some(at) => {
                 let prefix = format!("{}{first}.", set.prefix);
-                theirs[at].push(Set { prefix, path: rest, ..set });
+                theirs[at].1.push(Set { prefix, path: rest, ..set });
                 Ok(())
             }
             None => set_one(params, &set, &stages),
@@ -74,13 +110,13 @@ fn settle(pipeline: &mut Pipeline, sets: Vec<Set<'_>>, problems: &mut Problems) 
             problems.push(problem);
         }
     }
-    for (import, sets) in imports.iter_mut().zip(theirs) {
-        settle_import(import, sets, params, problems);
+    for (import, given) in imports.iter_mut().zip(theirs) {
+        settle_import(import, given, prefix, params, problems);
     }
 }
 
 /// Settles the params of an import's file, and puts them among those of the importing one.
-fn settle_import(import: &mut Import, sets: Vec<Set<'_>>, params: &mut Node, problems: &mut Problems) {
+fn settle_import(import: &mut Import, theirs: Given<'_>, prefix: &str, params: &mut Node, problems: &mut Problems) {
     let name = &import.name;
     let given = import.params.as_ref().map(|given| {
         let params = Arc::new(params.clone());
@@ -89,9 +125,9 @@ fn settle_import(import: &mut Import, sets: Vec<Set<'_>>, params: &mut Node, pro
     let settled = match &mut import.pipeline {
         Some(pipeline) => {
             if let Some(given) = &given {
-                give(&mut pipeline.params, given, &name.text, "", problems);
+                give(&mut pipeline.params, given, &Giver::Import(&name.text), "", problems);
             }
-            settle(pipeline, sets, problems);
+            settle(pipeline, theirs, &format!("{prefix}{}.", name.text), problems);
             qualified(&pipeline.params, &name.text)
         }
         // Whatever is asked of it, that it could not be read is told.
@@ -102,26 +138,50 @@ fn settle_import(import: &mut Import, sets: Vec<Set<'_>>, params: &mut Node, pro
     }
 }
 
-/// Puts the values that an import gives in place of its file's own.
-fn give(params: &mut Node, given: &Node, import: &str, path: &str, problems: &mut Problems) {
+/// Who gives values to the params of a file.
+enum Giver<'a> {
+    /// The import of this name, in the file that imports.
+    Import(&'a str),
+    /// A file of params; the imports that lead to the pipeline.
+    File { prefix: &'a str },
+}
+
+impl Giver<'_> {
+    fn unknown(&self, path: &str) -> String {
+        match self {
+            Self::Import(import) => format!("`{import}` has no param `{path}`"),
+            Self::File { prefix } => format!("unknown param `{prefix}{path}`"),
+        }
+    }
+
+    fn unfit(&self, path: &str, kind: &str, given: &str) -> String {
+        match self {
+            Self::Import(import) => format!("`{path}` of `{import}` is {kind}, and {given} is given"),
+            Self::File { prefix } => format!("`params.{prefix}{path}` is {kind}, and {given} is given"),
+        }
+    }
+}
+
+/// Puts given values in place of a file's own.
+fn give(params: &mut Node, given: &Node, giver: &Giver<'_>, path: &str, problems: &mut Problems) {
     let (Value::Map(params), Value::Map(given)) = (&mut params.value, &given.value) else { return };
     for (key, value) in given {
         let path = if path.is_empty() { key.text.clone() } else { format!("{path}.{}", key.text) };
         let Some(at) = params.iter().position(|(known, _)| known.text == key.text) else {
             let known: Vec<&str> = params.iter().map(|(known, _)| known.text.as_str()).collect();
-            let problem = Problem::new(format!("`{import}` has no param `{path}`"), key.span);
+            let problem = Problem::new(giver.unknown(&path), key.span);
             problems.push(problem.help(suggest(&key.text, "params there", known)));
             continue;
         };
         let target = &mut params[at].1;
         if value.value == Value::Wrong {
             *target = value.clone();
-        } else if matches!((&target.value, &value.value), (Value::Map(_), Value::Map(_))) {
-            give(target, value, import, &path, problems);
+        } else if matches!((&target.value, &value.value), (Value::Map(own), Value::Map(_)) if !own.is_empty()) {
+            give(target, value, giver, &path, problems);
         } else if let Some(fitting) = fit(&target.value, value.value.clone()) {
             *target = Node { value: fitting, ..*value };
         } else {
-            let message = format!("`{path}` of `{import}` is {}, and {} is given", target.kind(), value.kind());
+            let message = giver.unfit(&path, target.kind(), value.kind());
             problems.push(value.problem(message).help(format!("its own value is `{}`", target.to_json())));
         }
     }

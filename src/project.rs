@@ -8,11 +8,13 @@ use pru_flow_cache::{LocalStore, StoreError};
 use crate::expand::expand;
 use crate::graph::Graph;
 use crate::import;
-use crate::overrides;
+use crate::overrides::{self, Changes};
+use crate::params_file;
 use crate::pipeline::Pipeline;
 use crate::problem::{Problem, Problems, SourceFile, SourceText, TextId};
 use crate::recipe::Bases;
 use crate::sources::Outside;
+use crate::yaml::Node;
 
 /// The pipeline that is built in, for a first run without any file.
 const QUICKSTART: &str = include_str!("../pipelines/quickstart.yaml");
@@ -43,14 +45,14 @@ pub struct Project {
 }
 
 impl Project {
-    /// Loads `pipeline` with its `--set` arguments; `store` overrides where results lie.
+    /// Loads `pipeline` with what the command line changes; `store` overrides where results lie.
     ///
     /// # Errors
-    /// Everything that is wrong with the file or the arguments.
-    pub fn load(pipeline: &Path, arguments: &[String], store: Option<&Path>) -> Result<Self, Box<Unloadable>> {
-        let mut source = SourceText { files: Vec::new(), arguments: arguments.to_vec() };
+    /// Everything that is wrong with the file or the changes.
+    pub fn load(pipeline: &Path, changes: Changes<'_>, store: Option<&Path>) -> Result<Self, Box<Unloadable>> {
+        let mut source = SourceText { files: Vec::new(), arguments: changes.set.to_vec() };
         let mut problems = Problems::default();
-        match build(pipeline, &mut source, &mut problems) {
+        match build(pipeline, changes, &mut source, &mut problems) {
             Some((pipeline, root, graph)) if problems.is_empty() => {
                 let store_folder = store.map_or_else(|| root.join(".pru-flow"), |store| current_folder().join(store));
                 let mut params = Vec::new();
@@ -134,12 +136,18 @@ fn collect_params(pipeline: &Pipeline, name: &str, all: &mut Vec<(String, serde_
 }
 
 /// The pipeline, the project's root and the graph.
-fn build(file: &Path, source: &mut SourceText, problems: &mut Problems) -> Option<(Pipeline, PathBuf, Graph)> {
+fn build(
+    file: &Path,
+    changes: Changes<'_>,
+    source: &mut SourceText,
+    problems: &mut Problems,
+) -> Option<(Pipeline, PathBuf, Graph)> {
     let (id, root) = read(file, source, problems)?;
     let text = source.files.first().map(|file| file.text.clone()).unwrap_or_default();
     let mut pipeline = Pipeline::read(&text, id, problems)?;
     import::load(&mut pipeline, file, source, problems);
-    overrides::apply(&mut pipeline, &source.arguments, problems);
+    let files: Vec<Node> = changes.params.iter().filter_map(|path| params_file::read(path, source, problems)).collect();
+    overrides::apply(&mut pipeline, &files, changes.set, problems);
     let bases = Bases { root: root.clone(), current: current_folder() };
     let graph = expand(&pipeline, &bases, source, problems);
     Some((pipeline, root, graph))

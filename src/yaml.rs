@@ -197,6 +197,8 @@ fn options() -> Options {
     serde_yaml::options! {
         duplicate_keys: DuplicateKeyPolicy::PassThrough,
         strict_booleans: true,
+        // A `!tag` would else be passed over as if it were not there.
+        reject_unsupported_tags: true,
         non_finite_float_policy: NonFiniteFloatPolicy::PassThrough,
         with_snippet: false,
         budget: serde_yaml::budget! {
@@ -220,6 +222,7 @@ fn in_our_words(message: &str, line: &str) -> (String, &'static str) {
         ("budget breached: Depth", "lists and mappings are nested more than 64 deep", "write it flatter"),
         ("budget breached", "the file is larger than a pipeline may be", "let a matrix make the stages"),
         ("alias replay limit", "aliases (`*name`) repeat more than a pipeline may hold", "use `params:` instead"),
+        ("unsupported tag", "a tag (`!name`) means nothing here", "remove it, or quote a text that begins with `!`"),
         ("recursive references", "an alias stands inside what it names", "use `params:` instead"),
         (
             "mapping values are not allowed",
@@ -348,6 +351,7 @@ impl Document<'_> {
             message.truncate(at);
         }
         let span = error.location().map_or(self.span(0, 0), |location| self.point(location));
+        let span = if message.starts_with("unsupported tag") { self.tag_before(span) } else { span };
         let line_start = self.text[..span.start].rfind('\n').map_or(0, |at| at + 1);
         let line = self.text[line_start..].split('\n').next().unwrap_or("");
         let (message, help) = in_our_words(&message, line);
@@ -364,6 +368,21 @@ impl Document<'_> {
         let at = rest.char_indices().nth(column).map_or(rest.len(), |(at, _)| at);
         let width = rest[at..].chars().next().map_or(0, char::len_utf8);
         self.span(start + at, start + at + width)
+    }
+
+    /// The tag of a value, of which the parser knows only where the value begins; between the two an anchor may stand.
+    fn tag_before(&self, value: Span) -> Span {
+        let ends = |c: char| c.is_whitespace() || "{}[],".contains(c);
+        let mut end = self.text[value.start..].find(ends).map_or(self.text.len(), |at| value.start + at);
+        for _ in 0..4 {
+            let before = &self.text[..end];
+            let start = before.trim_end_matches(|c| !ends(c)).len();
+            if before[start..].starts_with('!') {
+                return self.span(start, end);
+            }
+            end = before[..start].trim_end().len();
+        }
+        value
     }
 
     fn place(&self, location: Location) -> Span {
@@ -476,6 +495,28 @@ mod tests {
         assert!(found.iter().any(|m| m.contains("duplicate key `x`")));
         assert!(found.iter().any(|m| m.contains("not a finite number")));
         assert!(found.iter().any(|m| m.contains("too large")));
+    }
+
+    #[test]
+    fn a_tag_is_refused_unless_it_is_one_of_yaml_itself() {
+        for (text, place) in [
+            ("a: !foo x", 3),
+            ("a: !foo", 3),
+            ("a: !foo &b 'x y'", 3),
+            ("a: !foo &b {c: d}", 3),
+            ("ä: !foo\n  b: 1", 4),
+            ("- 1\n- !include b.yaml", 6),
+            ("a: !m {b: 1}", 3),
+            ("!x {a: 1}", 0),
+            ("{a: [1, !!x 2]}", 8),
+        ] {
+            let told = parse(text).unwrap_err();
+            let problem = told.iter().next().unwrap();
+            assert!(problem.message.contains("means nothing here"), "{text}: {}", problem.message);
+            assert_eq!(problem.span.unwrap().start, place, "{text}");
+        }
+        assert_eq!(parse("a: !!str 3").unwrap().get("a").unwrap().value, Value::Text("3".into()));
+        assert_eq!(parse("a: ! 3").unwrap().get("a").unwrap().value, Value::Text("3".into()));
     }
 
     #[test]

@@ -7,6 +7,7 @@ use hermetic::Project;
 use hermetic::graphs::{HEAD, graph, graph_with, names, read_by, reader, source};
 use hermetic::refusal::{assert_refused, problems, refused, refused_with, stages};
 use pru_flow::graph::Graph;
+use pru_flow::overrides::Changes;
 
 /// Commands that write a line: what they read does not matter.
 fn stage(name: &str, more: &str) -> String {
@@ -307,7 +308,8 @@ fn a_star_does_not_reach_into_imports_unless_it_says_so() {
         stage("own", ", inputs: {x: p.base.o}")
     ));
     project.write("p.yaml", format!("{HEAD}stages:\n{}{}", stage("base", ""), stage("other", "")));
-    let loaded = pru_flow::project::Project::load(&project.path("pipeline.yaml"), &[], None).expect("it is a pipeline");
+    let loaded = pru_flow::project::Project::load(&project.path("pipeline.yaml"), Changes::default(), None)
+        .expect("it is a pipeline");
     assert_eq!(selected(&loaded.graph, &["*"]), ["own"]);
     assert_eq!(selected(&loaded.graph, &["p.*"]), ["p.base", "p.other"]);
     assert_eq!(selected(&loaded.graph, &["*.b*+"]), ["p.base", "own"]);

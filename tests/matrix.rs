@@ -9,6 +9,7 @@ use hermetic::Project;
 use hermetic::graphs::{HEAD, command, graph, graph_with, names, params, read_by, reader, source, try_graph};
 use hermetic::refusal::{problems, refused, stages};
 use pru_flow::command::CommandLine;
+use pru_flow::overrides::Changes;
 use serde_json::json;
 
 /// Names of the cells of one stage with this matrix.
@@ -244,8 +245,8 @@ fn the_path_of_a_file_starts_at_the_root_and_that_of_set_in_the_current_folder()
     assert_eq!(plan(&[]), "a[s=1]");
     assert_eq!(plan(&["--set", "seeds=s.txt"]), "a[s=2]");
     // What was read is known with the graph.
-    let loaded =
-        pru_flow::project::Project::load(&project.path("pipelines/p.yaml"), &[], None).expect("it is a pipeline");
+    let loaded = pru_flow::project::Project::load(&project.path("pipelines/p.yaml"), Changes::default(), None)
+        .expect("it is a pipeline");
     assert_eq!(loaded.graph.files, [project.path("s.txt").canonicalize().expect("it is there")]);
 }
 

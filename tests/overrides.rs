@@ -3,8 +3,8 @@
 mod hermetic;
 
 use hermetic::Project;
-use hermetic::graphs::{command, graph, graph_with, names, params, read_by, source};
-use hermetic::refusal::{refused, stages};
+use hermetic::graphs::{HEAD, command, graph, graph_with, names, params, read_by, source};
+use hermetic::refusal::{assert_refused, problems, refused, stages};
 use pru_flow::command::CommandLine;
 
 fn words(words: &[&str]) -> CommandLine {
@@ -106,4 +106,102 @@ fn names_in_quotes_and_odd_names_need_no_special_care() {
         source("a", "{v: [\"${params.my-rate + params['a b']}\", \"${'}' ~ '{'}\"]}")
     ));
     assert_eq!(names(&graph), ["a[v=7]", "a[v=\"}{\"]"]);
+}
+
+const DECLARED: &str = "params: {epochs: 10, rate: 0.5, deep: {a: 1, b: [1, 2]}, open: {}, any: null}
+stages:
+  c: {command: [echo, '${params.epochs}', '${params.rate}', '${params.deep.a}', '${params.deep.b}', '${params.any}'], outputs: [o]}
+";
+
+/// What the command of `c` prints with these arguments.
+#[track_caller]
+fn echoed(project: &Project, args: &[&str]) -> String {
+    let text = project.read("pipeline.yaml").replace("[echo, ", "[sh, -c, 'echo \"$@\" > ${outputs.o}', sh, ");
+    project.write("pipeline.yaml", text);
+    project.pru_flow(&[&["run", "pipeline.yaml"], args].concat()).expect_code(0);
+    project.pru_flow(&[&["get", "pipeline.yaml", "c", "--to", "-"], args].concat()).stdout.trim().to_owned()
+}
+
+#[test]
+fn a_file_of_params_is_merged_over_those_of_the_pipeline_in_any_of_three_forms() {
+    let declared = format!("{HEAD}{}", DECLARED.replace("any: null", "any: x"));
+    let project = Project::with_pipeline(&declared);
+    project.write("one.yaml", "epochs: 20\ndeep: {b: [3]}\n");
+    project.write("two.json", r#"{"rate": 1, "deep": {"a": 7}}"#);
+    project.write("here/three.toml", "epochs = 30\n[deep]\nb = [5, 6]\n");
+    project.write("empty.yaml", "# nothing\n");
+    assert_eq!(echoed(&project, &[]), "10 0.5 1 1 2 x");
+    assert_eq!(echoed(&project, &["--params", "one.yaml"]), "20 0.5 1 3 x");
+    assert_eq!(echoed(&project, &["--params", "one.yaml", "--params", "two.json"]), "20 1 7 3 x");
+    let all = ["--params", "one.yaml", "--params", "two.json", "--params", "here/three.toml", "--params", "empty.yaml"];
+    assert_eq!(echoed(&project, &all), "30 1 7 5 6 x");
+    // The last file wins, and `--set` over all of them, wherever it stands.
+    assert_eq!(echoed(&project, &["--params", "here/three.toml", "--params", "one.yaml"]), "20 0.5 1 3 x");
+    assert_eq!(echoed(&project, &["--set", "epochs=1", "--params", "one.yaml"]), "1 0.5 1 3 x");
+}
+
+#[test]
+fn what_is_wrong_with_a_file_of_params_is_told_at_its_place_in_it() {
+    let project = Project::with_pipeline(&format!("{HEAD}{DECLARED}"));
+    project.write("a.yaml", "epoch: 1\nrate: fast\ndeep:\n  c: 1\n  a: [1]\nopen: {x: 1}\nany: y\n");
+    project.write("b.toml", "epochs = 1\nrate = ]\n");
+    project.write("c.json", "[1]");
+    let output = project.pru_flow(&[
+        "run",
+        "pipeline.yaml",
+        "--params",
+        "a.yaml",
+        "--params",
+        "b.toml",
+        "--params",
+        "c.json",
+        "--params",
+        "d.yaml",
+        "--params",
+        "e.txt",
+    ]);
+    assert_refused(&project, &output);
+    let found = problems(&output);
+    for (message, place, help) in [
+        ("unknown param `epoch`", "a.yaml:1:1", "did you mean `epochs`?"),
+        ("`params.rate` is a number, and text is given", "a.yaml:2:7", "its own value is `0.5`"),
+        ("unknown param `deep.c`", "a.yaml:4:3", "did you mean `a`?"),
+        ("`params.deep.a` is a whole number, and a list is given", "a.yaml:5:6", "its own value is `1`"),
+        ("", "b.toml:2:", "a param is written as `epochs = 10`"),
+        ("a mapping of params was expected, not a list", "c.json:1:1", "epochs: 10"),
+        ("cannot read the params in `d.yaml`: there is no such file", "", "its path starts in the current folder"),
+        ("`--params e.txt`: what kind of file it is", "", "name it `.yaml`, `.json` or `.toml`"),
+    ] {
+        let told = found.iter().any(|one| one.contains(message) && one.contains(place) && one.contains(help));
+        assert!(told, "{message} at {place}:\n{}", output.stderr);
+    }
+    assert_eq!(found.len(), 8, "{}", output.stderr);
+}
+
+#[test]
+fn a_file_of_params_reaches_imports_and_wins_over_what_the_importing_file_gives() {
+    let project = Project::with_pipeline(&format!(
+        "{HEAD}import: {{p: {{file: p.yaml, params: {{n: 2}}}}}}\nparams: {{k: 1}}\nstages:\n  c: {{command: [echo, \"${{params.k}}\", \"${{params.p.n}}\"], outputs: [o]}}\n"
+    ));
+    project.write("p.yaml", format!("{HEAD}params: {{n: 1}}\nstages:\n{}", source("a", "{s: [1]}")));
+    project.write("x.yaml", "p: {n: 3}\n");
+    project.write("y.yaml", "p: {m: 3}\n");
+    project.write("z.yaml", "p: 3\n");
+    assert_eq!(echoed(&project, &[]), "1 2");
+    assert_eq!(echoed(&project, &["--params", "x.yaml"]), "1 3");
+    assert_eq!(echoed(&project, &["--params", "x.yaml", "--set", "p.n=4"]), "1 4");
+    let told =
+        |file: &str| project.pru_flow(&["plan", "pipeline.yaml", "--params", file]).expect_code(2).stderr.clone();
+    assert!(told("y.yaml").contains("unknown param `p.m`") && told("y.yaml").contains("did you mean `n`?"));
+    assert!(told("z.yaml").contains("`p` is an import") && told("z.yaml").contains("--> z.yaml:1:4"));
+}
+
+#[test]
+fn paths_in_a_file_of_params_start_at_the_root_as_in_the_pipeline() {
+    let project = Project::new();
+    project.write("pipelines/p.yaml", format!("{HEAD}params: {{path: none.bin}}\nstages:\n  a: {{uses: data/import, with: {{path: \"${{params.path}}\", test_fraction: 0.5}}}}\n"));
+    project.write("w.bin", "1");
+    project.write("here/my.yaml", "path: w.bin\n");
+    let planned = project.pru_flow_in("here", &["plan", "../pipelines/p.yaml", "--params", "my.yaml"]);
+    assert!(!planned.expect_code(0).stdout.contains("missing"), "{}", planned.stdout);
 }

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use hermetic::{Output, Project};
+use pru_flow::overrides::Changes;
 use pru_flow::plan::{At, resolve};
 use pru_flow_cache::{ActionResult, Finished, Publication, Put};
 
@@ -100,7 +101,8 @@ fn outputs(node: &pru_flow::graph::GraphNode, folder: &Path) -> BTreeMap<String,
 
 /// Fills the store as a run of every node but the last `left` would.
 fn fill(project: &Project, left: usize) -> usize {
-    let loaded = pru_flow::project::Project::load(&project.path("pipeline.yaml"), &[], None).expect("it is a pipeline");
+    let loaded = pru_flow::project::Project::load(&project.path("pipeline.yaml"), Changes::default(), None)
+        .expect("it is a pipeline");
     let (store, outside) = loaded.open_store().expect("a store can be made");
     let look = outside.code.look();
     let graph = &loaded.graph;

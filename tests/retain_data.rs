@@ -11,6 +11,7 @@ use std::sync::atomic::AtomicBool;
 use hermetic::Project;
 use pru_flow::execute::{Task, describe};
 use pru_flow::graph::Device;
+use pru_flow::overrides::Changes;
 use pru_flow::plan::{At, plan, resolve};
 use pru_flow_cache::{ActionResult, Digest, LocalStore};
 use pru_flow_stages::dataset::{Dataset, Pixels};
@@ -83,7 +84,7 @@ fn project(brightness: [u8; CLASSES as usize]) -> Project {
 
 fn load(project: &Project) -> pru_flow::project::Project {
     let path = project.path("pipeline.yaml");
-    pru_flow::project::Project::load(&path, &[], None).unwrap_or_else(|problem| panic!("{problem:?}"))
+    pru_flow::project::Project::load(&path, Changes::default(), None).unwrap_or_else(|problem| panic!("{problem:?}"))
 }
 
 fn key(project: &Project, node: &str) -> String {

@@ -28,6 +28,9 @@ pub(super) struct LogArgs {
     /// Change a param: a path into `params:` and a value, as in `relearn.lr=0.002`.
     #[arg(long = "set", value_name = "PATH=VALUE", requires = "pipeline")]
     set: Vec<String>,
+    /// Files that changed params of the run whose log is meant.
+    #[arg(long = "params", value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    params: Vec<PathBuf>,
     #[command(flatten)]
     store: StoreArgs,
 }
@@ -52,7 +55,7 @@ type Logged = (String, ActionKey, PathBuf);
 
 fn of_pipeline(args: &LogArgs, pipeline: &std::path::Path) -> Result<Logged, Exit> {
     let (pipeline, set, store) = (pipeline.to_owned(), args.set.clone(), args.store.store.clone());
-    let project = PipelineSettings { set, store }.load(&pipeline)?;
+    let project = PipelineSettings { params: args.params.clone(), set, store }.load(&pipeline)?;
     let graph = &project.graph;
     let (id, _) = graph.select_one(&args.node).map_err(Exit::usage)?;
     let (store, stat) = project.look_into_store()?;

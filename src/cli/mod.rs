@@ -26,6 +26,7 @@ use std::process::ExitCode;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::execute::{command, watcher};
+use crate::overrides::Changes;
 use crate::project::{Project, Unloadable, store_folder};
 use crate::record::{Run, Summary, find};
 use crate::report::problems;
@@ -52,6 +53,7 @@ const EXAMPLES: &str = "\
 Examples:
   pru-flow run quickstart                      the built-in example, no data needed
   pru-flow run pipelines/mnist.yaml --set data.root=DIR
+  pru-flow run pipelines/mnist.yaml --params laptop.yaml --set seeds='[7]'
   pru-flow plan pipelines/paper.yaml           what would run, and why
   pru-flow explain pipelines/mnist.yaml 'relearn[method=pru,class=3,seed=7]'
   pru-flow get pipelines/mnist.yaml 'original[seed=7]:model' --to model.safetensors
@@ -168,6 +170,9 @@ struct PipelineSettings {
     /// Change a param: a path into `params:` and a value, as in `relearn.lr=0.002`.
     #[arg(long = "set", value_name = "PATH=VALUE")]
     set: Vec<String>,
+    /// Change params by a file of some (YAML, JSON or TOML); a later one wins, and `--set` over all.
+    #[arg(long = "params", value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    params: Vec<PathBuf>,
     /// Where results are kept [default: .pru-flow in the project's root].
     #[arg(long, value_name = "DIR", env = "PRU_FLOW_STORE")]
     store: Option<PathBuf>,
@@ -181,7 +186,8 @@ impl PipelineArgs {
 
 impl PipelineSettings {
     fn load(&self, pipeline: &Path) -> Result<Project, Exit> {
-        Ok(Project::load(pipeline, &self.set, self.store.as_deref())?)
+        let changes = Changes { params: &self.params, set: &self.set };
+        Ok(Project::load(pipeline, changes, self.store.as_deref())?)
     }
 }
 

@@ -16,7 +16,7 @@ pub(super) const EXAMPLES: &str = "\
 Examples:
   pru-flow plan pipelines/mnist.yaml --set data.root=DIR
   pru-flow plan pipelines/mnist.yaml 'relearn[method=pru]' --nodes     what this slice needs, node by node
-  pru-flow plan pipelines/mnist.yaml --set relearn.lr=0.002 --json
+  pru-flow plan pipelines/mnist.yaml --params laptop.yaml --set relearn.lr=0.002 --json
   pru-flow plan pipelines/paper.yaml --exit-code     5 when something would run";
 
 /// Of more nodes than this only the counts are shown, unless they are asked for.

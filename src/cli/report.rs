@@ -30,8 +30,8 @@ pub(super) fn report(args: &ReportArgs) -> Result<u8, Exit> {
     let project = args.pipeline.load()?;
     let targets = project.graph.select(&args.nodes).map_err(Exit::usage)?;
     let (store, stat) = project.look_into_store()?;
-    let PipelineArgs { pipeline, settings: PipelineSettings { set, store: place } } = &args.pipeline;
-    let named = Named { pipeline, nodes: &args.nodes, set, store: place.as_deref() };
+    let PipelineArgs { pipeline, settings: PipelineSettings { params, set, store: place } } = &args.pipeline;
+    let named = Named { pipeline, nodes: &args.nodes, params, set, store: place.as_deref() };
     let page = page::html(&collect(&project, &targets, &named, store, &stat)?);
     write_or_print(&args.out, page.as_bytes())
 }

@@ -17,7 +17,7 @@ pub fn try_graph(text: &str, arguments: &[&str]) -> Result<Graph, Problems> {
     let mut problems = Problems::default();
     let Some(mut pipeline) = Pipeline::read(text, TextId::File(0), &mut problems) else { return Err(problems) };
     let arguments: Vec<String> = arguments.iter().map(|a| (*a).to_owned()).collect();
-    pru_flow::overrides::apply(&mut pipeline, &arguments, &mut problems);
+    pru_flow::overrides::apply(&mut pipeline, &[], &arguments, &mut problems);
     let bases = Bases { root: PathBuf::from("/project"), current: PathBuf::from("/project/here") };
     let file = SourceFile { name: "pipeline.yaml".to_owned(), text: text.to_owned() };
     let mut source = SourceText { files: vec![file], arguments };

@@ -3,7 +3,7 @@
 //! Reads the store and computes unfinished tables without keeping them; knows nothing of HTML.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use pru_flow_cache::{ActionResult, LocalStore, OutputFile, StoreError};
@@ -106,6 +106,8 @@ pub struct Named<'a> {
     pub pipeline: &'a Path,
     /// The nodes, where some were named.
     pub nodes: &'a [String],
+    /// Files of params.
+    pub params: &'a [PathBuf],
     /// The `--set` arguments.
     pub set: &'a [String],
     /// The store, where one was named.
@@ -142,7 +144,8 @@ fn commands(named: &Named) -> Commands {
     let quoted = |before: &str, text: &str| format!("{before}{}", shell_quote(text));
     let run = quoted("pru-flow run ", &named.pipeline.display().to_string());
     let all = |before: &str, texts: &[String]| texts.iter().map(|text| quoted(before, text)).collect::<String>();
-    let (nodes, sets) = (all(" ", named.nodes), all(" --set ", named.set));
+    let params = named.params.iter().map(|path| quoted(" --params ", &path.display().to_string()));
+    let (nodes, sets) = (all(" ", named.nodes), params.collect::<String>() + &all(" --set ", named.set));
     let store = named.store.map(|store| quoted(" --store ", &store.display().to_string())).unwrap_or_default();
     Commands { missing: format!("{run}{nodes}{sets}{store}"), without_store: format!("{run}{sets}") }
 }
