@@ -30,17 +30,29 @@ pub fn last_nodes(graph: &Graph, wanted: &[bool]) -> Vec<NodeId> {
     ids.filter(|id| !consumers[*id].iter().any(|consumer| wanted[*consumer])).collect()
 }
 
-/// Copies the single-file outputs of a node, if it has any: training may have diverged.
+/// Copies the single-file outputs of a node into `folder`, if it has any (training may have diverged), and names those
+/// that lie in the project, at `root`.
 ///
 /// # Errors
 /// When a file cannot be read from the store or written.
-pub fn copy(store: &LocalStore, folder: &Path, node: &GraphNode, result: &ActionResult) -> Result<Vec<Copied>, String> {
+pub fn copy(
+    store: &LocalStore,
+    (root, folder): (&Path, &Path),
+    node: &GraphNode,
+    result: &ActionResult,
+) -> Result<Vec<Copied>, String> {
     let mut copied = Vec::new();
     if diverged::reason(result).is_some() {
         return Ok(copied);
     }
-    // One that lies in the project lies where people look for it.
-    for output in node.outputs.iter().filter(|output| output.path.is_none()) {
+    for output in &node.outputs {
+        if let Some(path) = &output.path {
+            // It lies where people look for it.
+            let path = root.join(path);
+            let markdown = is_markdown(&path).then(|| std::fs::read_to_string(&path).unwrap_or_default());
+            copied.push(Copied { path, markdown });
+            continue;
+        }
         let Some(stored) = result.outputs.get(&output.name).filter(|stored| !stored.folder) else { continue };
         let [file] = stored.files.as_slice() else { continue };
         if file.bytes > COPY_BYTES_MAX {
@@ -53,11 +65,14 @@ pub fn copy(store: &LocalStore, folder: &Path, node: &GraphNode, result: &Action
             std::fs::create_dir_all(parent).map_err(|e| format!("{}: {e}", parent.display()))?;
             store.restore(result, &file.digest, &path, How::Copy).map_err(|e| e.to_string())?;
         }
-        let is_markdown = path.extension().is_some_and(|extension| extension == "md");
-        let markdown = is_markdown.then(|| std::fs::read_to_string(&path).unwrap_or_default());
+        let markdown = is_markdown(&path).then(|| std::fs::read_to_string(&path).unwrap_or_default());
         copied.push(Copied { path, markdown });
     }
     Ok(copied)
+}
+
+fn is_markdown(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "md")
 }
 
 /// Writes what a pipeline publishes, as far as there are results: only what differs from what lies there.

@@ -3,6 +3,8 @@
 //!
 //! Looser than `pru-flow check` where it must be: a value may be a `${...}`, whose type is known only when it is filled.
 
+use std::collections::BTreeMap;
+
 use pru_flow_stages::{Arity, BUILTINS, StageDef};
 use serde_json::{Map, Value as Json, json};
 
@@ -18,9 +20,13 @@ const TOP: [(&str, &str); 8] = [
     ("publish", "Copies of outputs in the project: path and `stage.output`. Written only when they change."),
 ];
 
-/// The schema.
+/// The schema's text: one line, for programs to read.
 #[must_use]
-pub fn pipeline() -> Json {
+pub fn text() -> String {
+    format!("{}\n", pipeline())
+}
+
+fn pipeline() -> Json {
     let uses: Vec<Json> = BUILTINS.iter().map(|def| json!({"const": def.name, "description": def.summary})).collect();
     let of_builtins: Vec<Json> = BUILTINS.iter().map(of_builtin).collect();
     let mut properties: Map<String, Json> =
@@ -35,7 +41,7 @@ pub fn pipeline() -> Json {
         "oneOf": [{"required": ["uses"]}, {"required": ["command"]}],
         "allOf": of_builtins,
     });
-    json!({
+    let mut schema = json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "pru-flow pipeline",
         "type": "object",
@@ -43,7 +49,73 @@ pub fn pipeline() -> Json {
         "additionalProperties": false,
         "properties": properties,
         "$defs": {"stage": stage, "reference": reference()},
-    })
+    });
+    share(&mut schema);
+    schema
+}
+
+/// Parts that are longer than this, in bytes, are written once.
+const SHARED_BYTES: usize = 160;
+
+/// Moves parts that are there several times (an optimizer's params, for instance) to the definitions.
+fn share(schema: &mut Json) {
+    let mut counts = BTreeMap::new();
+    count(schema, &mut counts);
+    counts.retain(|_, n| *n > 1);
+    let mut shared = Vec::new();
+    replace(schema, &counts, &mut shared);
+    if let Some(defs) = schema.get_mut("$defs").and_then(Json::as_object_mut) {
+        // A definition may hold others, which are found while it is gone through.
+        let mut at = 0;
+        while at < shared.len() {
+            let mut part: Json = serde_json::from_str(&shared[at]).unwrap_or_default();
+            for below in children(&mut part) {
+                replace(below, &counts, &mut shared);
+            }
+            defs.insert(format!("part-{}", at + 1), part);
+            at += 1;
+        }
+    }
+}
+
+fn children(schema: &mut Json) -> Vec<&mut Json> {
+    match schema {
+        Json::Object(map) => map.values_mut().collect(),
+        Json::Array(list) => list.iter_mut().collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// Whether a part can stand behind a reference: it is a schema, and no list of them by name.
+fn is_schema(part: &Json) -> bool {
+    ["type", "anyOf", "oneOf"]
+        .iter()
+        .any(|key| part.get(key).is_some_and(|value| value.is_string() || value.is_array()))
+}
+
+fn count(schema: &mut Json, counts: &mut BTreeMap<String, usize>) {
+    let text = schema.to_string();
+    if text.len() > SHARED_BYTES && is_schema(schema) {
+        *counts.entry(text).or_default() += 1;
+    }
+    for child in children(schema) {
+        count(child, counts);
+    }
+}
+
+fn replace(schema: &mut Json, counts: &BTreeMap<String, usize>, shared: &mut Vec<String>) {
+    let text = schema.to_string();
+    if counts.contains_key(&text) {
+        let at = shared.iter().position(|known| *known == text).unwrap_or_else(|| {
+            shared.push(text);
+            shared.len() - 1
+        });
+        *schema = json!({"$ref": format!("#/$defs/part-{}", at + 1)});
+        return;
+    }
+    for child in children(schema) {
+        replace(child, counts, shared);
+    }
 }
 
 fn top(name: &str) -> Json {

@@ -51,14 +51,13 @@ fn a_stage_that_runs_too_long_is_stopped_and_has_failed_and_its_children_are_gon
 
 #[test]
 fn a_resource_of_the_user_s_own_is_never_used_beyond_its_limit_and_needs_one() {
-    let stages: String = (0..6)
-        .map(|n| {
-            format!(
-                "  s{n}: {{command: \"mkdir lock-{n} && ls -d lock-* | wc -l > ${{outputs.o}}; sleep 0.2; rmdir lock-{n}\", \
-                 resources: {{database: 1}}, outputs: {{o: o{n}.txt}}}}\n"
-            )
-        })
-        .collect();
+    let stage = |n: u32| {
+        format!(
+            "  s{n}: {{command: \"mkdir lock-{n} && ls -d lock-* | wc -l > ${{outputs.o}}; sleep 0.2; rmdir lock-{n}\", \
+             resources: {{database: 1}}, outputs: {{o: o{n}.txt}}}}\n"
+        )
+    };
+    let stages = (0..6).map(stage).collect::<Vec<_>>().concat();
     let (_project, output) = run(&stages, &["-j6", "--cpus", "6"]);
     output
         .expect_code(2)
@@ -75,13 +74,10 @@ fn a_resource_of_the_user_s_own_is_never_used_beyond_its_limit_and_needs_one() {
 
 #[test]
 fn a_higher_priority_goes_first() {
-    let stages: String = ["a", "b", "c"]
-        .iter()
-        .zip([0, 1, 2])
-        .map(|(name, priority)| {
-            format!("  {name}: {{command: \"echo > ${{outputs.o}}\", priority: {priority}, outputs: [o]}}\n")
-        })
-        .collect();
+    let stage = |(name, priority): (&str, u32)| {
+        format!("  {name}: {{command: \"echo > ${{outputs.o}}\", priority: {priority}, outputs: [o]}}\n")
+    };
+    let stages = [("a", 0), ("b", 1), ("c", 2)].map(stage).concat();
     let (_project, output) = run(&stages, &["-j1"]);
     let names: Vec<String> = output.outcomes().into_iter().map(|(node, _)| node).collect();
     // All are resolved before any starts, but for the first, which finds the machine free.

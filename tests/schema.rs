@@ -78,6 +78,18 @@ fn an_editor_is_told_of_wrong_fields_params_types_and_ports() {
     assert!(!validator.is_valid(&read("version: 2\nname: t\nstages: {a: {uses: data/glyphs}}")));
 }
 
+#[test]
+fn the_schema_beside_the_pipelines_is_the_program_s() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("pipelines/schema.json");
+    let text = std::fs::read_to_string(file).expect("it is there");
+    let there: Value = serde_json::from_str(&text).expect("a schema is JSON");
+    assert_eq!(there, schema(), "write it anew: `pru-flow schema > pipelines/schema.json`");
+    for pipeline in pipelines() {
+        let text = std::fs::read_to_string(&pipeline).unwrap();
+        assert!(text.starts_with("# yaml-language-server: $schema="), "{}", pipeline.display());
+    }
+}
+
 /// The fields that a message lists.
 fn listed(stderr: &str) -> BTreeSet<String> {
     let list = stderr.split("fields:").nth(1).expect("fields are listed").split("\n\n").next().unwrap_or_default();

@@ -349,3 +349,18 @@ fn a_hard_link_shares_its_bytes_with_the_store_and_an_edited_one_is_never_used()
     assert_eq!(outcomes(&project, &["--force", "b"]), ["a executed", "b executed"]);
     assert_eq!((project.read("o.txt"), project.read("n.txt").lines().count()), ("3000\n".into(), 3000));
 }
+
+#[test]
+fn two_runs_at_once_do_not_spoil_each_other_s_outputs() {
+    let text = "version: 1\nname: t\nstages:\n  a: {command: \"echo a > out.txt; sleep 0.7; echo b >> out.txt\", outputs: {o: out.txt}}\n";
+    let project = Project::with_pipeline(text);
+    let mut first = project.command(&["run", "pipeline.yaml", "--json"]);
+    let first = first.stdout(std::process::Stdio::null()).spawn().unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(350));
+    run(&project, &["--force", "a"]).expect_code(0);
+    assert!(first.wait_with_output().unwrap().status.success());
+    assert_eq!(project.read("out.txt"), "a\nb\n");
+    std::fs::remove_file(project.path("out.txt")).unwrap();
+    assert_eq!(outcomes(&project, &[]), ["a cached"]);
+    assert_eq!(project.read("out.txt"), "a\nb\n");
+}

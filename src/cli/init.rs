@@ -26,11 +26,10 @@ pub(super) fn init(args: &InitArgs) -> Result<u8, Exit> {
     if pipeline.exists() {
         return Err(Exit::usage(format!("{} is there already; name another folder", pipeline.display())));
     }
-    let schema = serde_json::to_string_pretty(&schema::pipeline()).unwrap_or_default();
     let write = || -> std::io::Result<()> {
         std::fs::create_dir_all(&folder)?;
         // Before the pipeline: whoever sees that sees all.
-        std::fs::write(folder.join("schema.json"), schema + "\n")?;
+        std::fs::write(folder.join("schema.json"), schema::text())?;
         std::fs::write(&pipeline, STARTER)
     };
     write().map_err(|error| Exit::Message(format!("{}: {error}", folder.display()), STAGE_FAILED))?;

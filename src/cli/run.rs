@@ -174,7 +174,7 @@ fn copy_results(
     let mut all = Vec::new();
     for id in results::last_nodes(&project.graph, wanted) {
         if let Some(result) = &end.results[id] {
-            let copied = results::copy(store, &project.results(), &project.graph.nodes[id], result);
+            let copied = results::copy(store, (&project.root, &project.results()), &project.graph.nodes[id], result);
             all.extend(copied.map_err(|message| Exit::Message(message, STAGE_FAILED))?);
         }
     }

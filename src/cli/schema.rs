@@ -10,7 +10,6 @@ and as the first line of a pipeline, for editors with the YAML language server:
   # yaml-language-server: $schema=schema.json";
 
 pub(super) fn schema() -> u8 {
-    let text = serde_json::to_string_pretty(&schema::pipeline()).unwrap_or_default();
-    print(format!("{text}\n").as_bytes());
+    print(schema::text().as_bytes());
     DONE
 }

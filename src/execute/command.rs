@@ -87,8 +87,8 @@ impl Shared {
         for (port, artifacts) in &task.inputs {
             let mut paths = Vec::new();
             for (index, given) in artifacts.iter().enumerate() {
-                let port = folder.join("in").join(port);
-                let copies = if task.gathers(port_name(&port)) { port.join(index.to_string()) } else { port };
+                let copies = folder.join("in").join(port);
+                let copies = if task.gathers(port) { copies.join(index.to_string()) } else { copies };
                 paths.push(self.give(work, given, &copies).map_err(|e| cannot(&e))?);
             }
             inputs.insert(port.clone(), paths);
@@ -151,10 +151,6 @@ impl Shared {
         }
         Ok(())
     }
-}
-
-fn port_name(folder: &Path) -> &str {
-    folder.file_name().and_then(|name| name.to_str()).unwrap_or_default()
 }
 
 /// Lines of a log in which a denied access is looked for.

@@ -8,6 +8,7 @@ pub mod confine;
 mod diverged;
 pub mod installed;
 pub mod logs;
+mod path_lock;
 pub mod preview;
 pub mod running;
 pub mod stray;

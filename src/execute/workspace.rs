@@ -13,6 +13,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use pru_flow_cache::{ActionResult, Digest, How, LocalStore, Member, Output as Stored};
 use rustix::fs::{FlockOperation, flock};
 
+use super::path_lock::PathLock;
 use crate::sources::Outside;
 
 /// Beside a path, what lay there before the attempt that runs now.
@@ -21,8 +22,6 @@ const BEFORE: &str = ".pru-flow-before-";
 const ASIDE: &str = "aside";
 /// In the store's folder: which paths are moved aside right now.
 const JOURNALS: &str = "journals";
-/// Paths that are put right at once.
-const STRIPES: usize = 64;
 /// In the store's folder: digests of what it can give back at a path.
 const RESTORABLE: &str = "index/restorable";
 
@@ -33,8 +32,6 @@ pub struct Workspace {
     store: PathBuf,
     /// Read when first needed.
     restorable: Mutex<Option<HashSet<Digest>>>,
-    /// One path is put right by one thread at a time.
-    placing: [Mutex<()>; STRIPES],
 }
 
 /// What lay at the outputs of a node before its attempt. Put back unless it is let go.
@@ -45,6 +42,8 @@ pub struct Before<'w> {
     /// Paths, and where what was there lies now.
     moved: Vec<(PathBuf, PathBuf)>,
     journal: Option<(PathBuf, File)>,
+    /// Dropped last: the paths are as they should be then.
+    _lock: PathLock,
 }
 
 impl Workspace {
@@ -52,12 +51,7 @@ impl Workspace {
     /// back.
     #[must_use]
     pub fn open(root: &Path, store: &Path) -> Self {
-        let workspace = Self {
-            root: root.to_owned(),
-            store: store.to_owned(),
-            restorable: Mutex::default(),
-            placing: std::array::from_fn(|_| Mutex::default()),
-        };
+        let workspace = Self { root: root.to_owned(), store: store.to_owned(), restorable: Mutex::default() };
         workspace.recover();
         workspace
     }
@@ -68,12 +62,14 @@ impl Workspace {
         self.root.join(path)
     }
 
-    /// Moves aside what lies at the outputs of a node that is to run, and makes their folders.
+    /// Moves aside what lies at the outputs of a node that is to run, and makes their folders; waits while another run
+    /// writes there.
     ///
     /// # Errors
     /// The operating system's reason; then all is back.
     pub fn clear<'w>(&'w self, outputs: &[PathBuf]) -> io::Result<Before<'w>> {
-        let mut before = Before { workspace: self, outputs: Vec::new(), moved: Vec::new(), journal: None };
+        let lock = PathLock::take(&self.store, outputs)?;
+        let mut before = Before { workspace: self, outputs: Vec::new(), moved: Vec::new(), journal: None, _lock: lock };
         let random = Digest::of(format!("{}-{:?}", std::process::id(), std::time::Instant::now()).as_bytes()).short();
         for path in outputs.iter().map(|path| self.path(path)) {
             if path.symlink_metadata().is_ok() {
@@ -197,9 +193,11 @@ impl Workspace {
         if is_as_stored(&full, stored, outside) {
             return Ok(Vec::new());
         }
-        let stripe = usize::from(Digest::of(full.as_os_str().as_encoded_bytes()).as_bytes()[0]) % STRIPES;
-        let _one = self.placing[stripe].lock().unwrap_or_else(PoisonError::into_inner);
         let cannot = |error: &dyn std::fmt::Display| format!("{}: {error}", full.display());
+        let _alone = PathLock::take(&self.store, &[path.to_owned()]).map_err(|e| cannot(&e))?;
+        if is_as_stored(&full, stored, outside) {
+            return Ok(Vec::new());
+        }
         let mut notes = Vec::new();
         let there: Vec<Member> = members(&full, outside).unwrap_or_default();
         if full.symlink_metadata().is_ok() && (there.is_empty() || full.is_dir() != stored.folder) {
