@@ -364,3 +364,16 @@ fn two_runs_at_once_do_not_spoil_each_other_s_outputs() {
     assert_eq!(outcomes(&project, &[]), ["a cached"]);
     assert_eq!(project.read("out.txt"), "a\nb\n");
 }
+
+#[test]
+fn from_and_until_cut_the_graph() {
+    let text = "version: 1\nname: c\nstages:\n  \
+                a: {command: \"echo a > ${outputs.o}\", outputs: [o]}\n  b: {command: \"cat ${inputs.a} > ${outputs.o}\", inputs: {a: a.o}, outputs: [o]}\n  \
+                c: {command: \"cat ${inputs.b} > ${outputs.o}\", inputs: {b: b.o}, outputs: [o]}\n  other: {command: \"true > ${outputs.o}\", outputs: [o]}\n";
+    let project = Project::with_pipeline(text);
+    assert_eq!(outcomes(&project, &["--until", "b"]), ["a executed", "b executed"]);
+    assert_eq!(outcomes(&project, &["--from", "b"]), ["a cached", "b cached", "c executed"]);
+    assert_eq!(outcomes(&project, &["--from", "b", "--until", "b"]), ["a cached", "b cached"]);
+    run(&project, &["--from", "b", "--until", "other"]).expect_code(2).expect_stderr(&["other does not depend on b"]);
+    run(&project, &["--from", "bb"]).expect_code(2).expect_stderr(&["no stage `bb`"]);
+}

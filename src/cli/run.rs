@@ -9,7 +9,7 @@ use pru_flow_cache::LocalStore;
 use super::{DONE, Exit, PipelineArgs, STAGE_FAILED, complain, print, shown};
 use crate::diverged;
 use crate::execute::workspace::Workspace;
-use crate::graph::{Device, NodeId};
+use crate::graph::{Device, Graph, NodeId};
 use crate::project::{Project, Unloadable};
 use crate::record::{About, Recorder};
 use crate::report::Both;
@@ -25,6 +25,7 @@ Examples:
   pru-flow run quickstart
   pru-flow run pipelines/mnist.yaml --set data.root=DIR -j 2
   pru-flow run pipelines/mnist.yaml 'relearn[method=pru]' --set relearn.lr=0.002
+  pru-flow run pipelines/mnist.yaml --from original --until 'relearn[method=pru]'     what lies between them
   pru-flow run pipelines/mnist.yaml --force 'original[seed=7]'     once more, though it is cached
   pru-flow run pipelines/mnist.yaml 'original[seed=7]+'               one original, and all that is made of it
   pru-flow run pipelines/mnist.yaml --json | jq -r 'select(.event == \"node_finished\") | .node'";
@@ -36,6 +37,12 @@ pub(super) struct RunArgs {
     /// Nodes to run, with all they need [default: all]: `relearn`, `relearn[method=pru]`, `table*`; `original+` with all
     /// that needs them.
     nodes: Vec<String>,
+    /// Run up to these nodes: the same as naming them.
+    #[arg(long, value_name = "NODE")]
+    until: Vec<String>,
+    /// Run these nodes and what depends on them, up to those that are named, with all that it needs.
+    #[arg(long, value_name = "NODE")]
+    from: Vec<String>,
     /// Nodes to run at once [default: the number of cores].
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     jobs: Option<u16>,
@@ -64,7 +71,7 @@ pub(super) struct RunArgs {
 
 pub(super) fn run(args: &RunArgs, verbose: bool) -> Result<u8, Exit> {
     let project = args.pipeline.load()?;
-    let targets = project.graph.select(&args.nodes).map_err(Exit::usage)?;
+    let targets = targets(args, &project.graph)?;
     let refused = |problems| Box::new(Unloadable { source: project.source.clone(), problems });
     let (wanted, left_out) = project.graph.wanted(&targets).map_err(refused)?;
     if let Some(left_out) = left_out {
@@ -122,6 +129,28 @@ fn limit(text: &str) -> Result<(String, u32), String> {
     parsed.ok_or_else(|| "a limit is NAME=N, as in `database=2`".to_owned())
 }
 
+/// What the run is for: all, the nodes that are named, and what lies between `--from` and these.
+fn targets(args: &RunArgs, graph: &Graph) -> Result<Vec<NodeId>, Exit> {
+    let select = |names: &[String]| graph.select(names).map_err(Exit::usage);
+    let mut named = select(&args.nodes)?;
+    named.extend(select(&args.until)?);
+    if args.from.is_empty() {
+        return Ok(named);
+    }
+    let from = args.from.iter().map(|name| format!("{}+", name.trim_end_matches('+')));
+    let after = select(&from.collect::<Vec<_>>())?;
+    if named.is_empty() {
+        return Ok(after);
+    }
+    let before = graph.closure(&named);
+    let between: Vec<NodeId> = after.into_iter().filter(|id| before[*id]).collect();
+    if between.is_empty() {
+        let (from, until) = (args.from.join(" and "), [&args.nodes[..], &args.until].concat().join(" and "));
+        return Err(Exit::usage(format!("{until} does not depend on {from}: nothing lies between them")));
+    }
+    Ok(between)
+}
+
 /// The nodes that are to run in any case.
 fn forced(project: &Project, wanted: &[bool], names: &[String]) -> Result<BTreeSet<NodeId>, Exit> {
     let forced = project.graph.select(names).map_err(Exit::usage)?;
@@ -150,12 +179,17 @@ fn has_diverged(project: &Project, wanted: &[bool], end: &RunEnd) -> bool {
 }
 
 fn record(project: &Project, args: &RunArgs, options: &RunOptions) -> Result<Recorder, Exit> {
+    // As it is typed, so that the command can be given again.
+    let flag = |flag: &'static str, names: &[String]| -> Vec<String> {
+        names.iter().flat_map(|name| [flag.to_owned(), name.clone()]).collect()
+    };
+    let asked = [args.nodes.clone(), flag("--from", &args.from), flag("--until", &args.until)].concat();
     let about = About {
         pipeline: &project.name,
         file: &args.pipeline.pipeline,
         root: &project.root,
         set: &project.source.arguments,
-        targets: &args.nodes,
+        targets: &asked,
         params: &project.params,
         jobs: options.jobs,
         cpus: options.cpus,
