@@ -96,10 +96,13 @@ impl Workspace {
         let folder = self.store.join(JOURNALS);
         fs::create_dir_all(&folder)?;
         let path = folder.join(format!("{name}-{}.json", std::process::id()));
-        let mut file = File::create_new(&path)?;
+        let new = path.with_extension("new");
+        let mut file = File::create_new(&new)?;
         flock(&file, FlockOperation::NonBlockingLockExclusive)?;
         file.write_all(&serde_json::to_vec(moved)?)?;
         file.sync_all()?;
+        // It has its name only when it is locked: another run would take it for one that nobody holds.
+        fs::rename(&new, &path)?;
         Ok((path, file))
     }
 
@@ -108,6 +111,9 @@ impl Workspace {
         for entry in fs::read_dir(self.store.join(JOURNALS)).into_iter().flatten().flatten() {
             let path = entry.path();
             let Ok(file) = File::open(&path) else { continue };
+            if path.extension().is_none_or(|extension| extension != "json") {
+                continue;
+            }
             if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
                 continue;
             }
